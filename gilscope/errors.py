@@ -1,0 +1,66 @@
+"""Everything gilscope raises: one base class, one child for each thing a user can act on.
+
+A message says what happened, what was expected and what to do next.
+"""
+
+__all__ = [
+    "EdgesUnavailableError",
+    "GilscopeError",
+    "OptionError",
+    "TraceActiveError",
+    "TraceExistsError",
+    "TraceFormatError",
+    "TraceStateError",
+    "TraceWriteError",
+    "UnsupportedInterpreterError",
+    "UnsupportedPlatformError",
+]
+
+
+class GilscopeError(Exception):
+    """Base class of every error that gilscope raises on purpose.
+
+    Example:
+        >>> import gilscope
+        >>> try:
+        ...     gilscope.load("no-such.gilscope")
+        ... except gilscope.GilscopeError as error:
+        ...     print(type(error).__name__)
+        TraceFormatError
+    """
+
+
+class OptionError(GilscopeError, ValueError):
+    """An argument has a value gilscope cannot use (a period of zero, unknown edges)."""
+
+
+class TraceActiveError(GilscopeError, RuntimeError):
+    """A second trace was started while one is active in this process."""
+
+
+class TraceStateError(GilscopeError, RuntimeError):
+    """A trace was asked for something it has not got yet, or no longer has."""
+
+
+class TraceExistsError(GilscopeError, FileExistsError):
+    """The path given for a trace exists and ``overwrite=True`` was not said."""
+
+
+class TraceWriteError(GilscopeError, OSError):
+    """The trace cannot be written where it was asked to go."""
+
+
+class TraceFormatError(GilscopeError, ValueError):
+    """A path holds no trace, or a trace that is damaged."""
+
+
+class EdgesUnavailableError(GilscopeError, RuntimeError):
+    """``edges="exact"`` was asked for where the probe cannot be installed."""
+
+
+class UnsupportedInterpreterError(GilscopeError, RuntimeError):
+    """The interpreter's layout does not prove itself, or it has no GIL to trace."""
+
+
+class UnsupportedPlatformError(GilscopeError, RuntimeError):
+    """Tracing was asked for on an operating system other than Linux."""

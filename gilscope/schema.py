@@ -1,0 +1,80 @@
+"""The tables of a trace: their names, columns and types, said once for every reader and writer.
+
+Every time is an integer of nanoseconds since the start of the trace and its column ends in ``_ns``.
+"""
+
+import pyarrow as pa
+
+_STATE = pa.dictionary(pa.int8(), pa.string())
+
+STATES = ("run", "wait")
+RELEASES = ("forced", "voluntary", "open")
+SOURCES = ("start", "argument", "call", "observed")
+
+THREADS = pa.schema(
+    [
+        ("thread", pa.int32()),
+        ("native_id", pa.int64()),
+        ("ident", pa.uint64()),
+        ("name", pa.string()),
+        ("interpreter", pa.int32()),
+        ("is_main", pa.bool_()),
+        ("first_ns", pa.int64()),
+        ("last_ns", pa.int64()),
+        ("run_ns", pa.int64()),
+        ("wait_ns", pa.int64()),
+        ("cpu_ns", pa.int64()),
+    ]
+)
+
+INTERVALS = pa.schema(
+    [
+        ("thread", pa.int32()),
+        ("interpreter", pa.int32()),
+        ("state", _STATE),
+        ("start_ns", pa.int64()),
+        ("duration_ns", pa.int64()),
+        ("release", _STATE),
+    ]
+)
+
+HANDOFFS = pa.schema(
+    [
+        ("interpreter", pa.int32()),
+        ("from_thread", pa.int32()),
+        ("to_thread", pa.int32()),
+        ("request_ns", pa.int64()),
+        ("drop_request_ns", pa.int64()),
+        ("release_ns", pa.int64()),
+        ("acquire_ns", pa.int64()),
+        ("gap_ns", pa.int64()),
+        ("forced", pa.bool_()),
+        ("waiters", pa.int32()),
+    ]
+)
+
+SWITCH_INTERVALS = pa.schema(
+    [
+        ("time_ns", pa.int64()),
+        ("interval_ns", pa.int64()),
+        ("thread", pa.int32()),
+        ("source", _STATE),
+    ]
+)
+
+SAMPLES = pa.schema(
+    [
+        ("time_ns", pa.int64()),
+        ("late_ns", pa.int64()),
+        ("switches", pa.int64()),
+        ("dropped", pa.int64()),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "threads": THREADS,
+    "intervals": INTERVALS,
+    "handoffs": HANDOFFS,
+    "switch_intervals": SWITCH_INTERVALS,
+    "samples": SAMPLES,
+}
