@@ -9,7 +9,7 @@ _STATE = pa.dictionary(pa.int8(), pa.string())
 
 STATES = ("run", "wait")
 RELEASES = ("forced", "voluntary", "open")
-SOURCES = ("start", "argument", "call", "observed")
+SOURCES = ("start", "trace argument", "call", "observed")
 
 THREADS = pa.schema(
     [
