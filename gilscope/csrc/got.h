@@ -1,0 +1,25 @@
+/* The slots through which one loaded object calls functions of others (its global offset table). */
+#ifndef GILSCOPE_GOT_H
+#define GILSCOPE_GOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define GS_GOT_SLOTS 16
+
+struct gs_got_slot {
+    void **where;
+    void *before; /* what it held when found */
+    int name;     /* index into the names asked for */
+};
+
+/* Finds in the object that contains `address` every slot for one of `names`. Returns how many, at most
+ * GS_GOT_SLOTS. Allocates nothing that outlives it. */
+int gs_got_find(const void *address, const char *const *names, int n_names,
+                struct gs_got_slot slots[GS_GOT_SLOTS]);
+
+/* Replaces `from` by `to` in a slot, also in a read-only page; false where the slot holds something
+ * else or the page's protection cannot be changed. Safe while other threads call through it. */
+bool gs_got_swap(void **where, void *from, void *to);
+
+#endif

@@ -1,0 +1,231 @@
+#define _GNU_SOURCE
+#include "layout.h"
+
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Until 3.12 nothing in the interpreter tells where its fields are: one row for each, from
+ * offsetof() on 64-bit Linux (the same in 3.11.2 and 3.11.7). */
+struct row {
+    uint16_t gil, interp_threads, thread_next, thread_native_id;
+};
+static const struct row row_3_11 = {360, 16, 8, 160}; /* gil: inside _PyRuntime */
+static const struct row row_3_12 = {384, 72, 8, 144}; /* gil: pointer in PyInterpreterState */
+
+/* Since 3.13 _PyRuntime begins with a table of offsets, _Py_DebugOffsets: a cookie, the version, and
+ * 64-bit numbers. Which number stands where changes with each minor version. */
+struct debug_index {
+    uint8_t threads_head, gil_pointer, gil_struct, gil_locked, gil_holder;
+    uint8_t thread_next, thread_native_id, thread_requested;
+};
+static const struct debug_index index_3_13 = {9, 14, 15, 17, 18, 21, 25, 0};
+static const struct debug_index index_3_14 = {9, 15, 16, 18, 19, 24, 28, 0};
+static const struct debug_index index_3_15 = {9, 15, 16, 18, 19, 24, 31, 35};
+
+/* The GIL's struct: interval, last_holder, locked, switch_number, cond, mutex, switch_cond,
+ * switch_mutex. Free-threaded builds put one int before it all, so count from last_holder. */
+#define INTERVAL_BEFORE_HOLDER 8
+#define SWITCHES_AFTER_LOCKED  8
+#define COND_AFTER_LOCKED      16
+
+static bool refuse(char *why, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static bool refuse(char *why, size_t size, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, size, format, args);
+    va_end(args);
+    return false;
+}
+
+static const void *at(const void *base, size_t offset)
+{
+    return (const char *)base + offset;
+}
+
+static void from_row(struct gs_layout *l, const struct row *row)
+{
+    l->gil_holder = 8;
+    l->gil_locked = 16;
+    l->interp_threads = row->interp_threads;
+    l->thread_next = row->thread_next;
+    l->thread_native_id = row->thread_native_id;
+    l->thread_requested = 0;
+}
+
+static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsigned python_hex,
+                               char *why, size_t why_size)
+{
+    unsigned minor = python_hex >> 16 & 0xff;
+    const struct debug_index *x = minor == 13 ? &index_3_13 : minor == 14 ? &index_3_14 : &index_3_15;
+    if (memcmp(table, "xdebugpy", 8) != 0 || table[1] >> 16 != python_hex >> 16)
+        return refuse(why, why_size,
+                      "expected _PyRuntime to begin with the offsets of Python 3.%u, found version %#llx",
+                      minor, (unsigned long long)table[1]);
+    for (int i = 6; i < 36; i++)
+        if (table[i] > UINT16_MAX && i != x->gil_struct && i != x->gil_locked && i != x->gil_holder &&
+            (i == x->threads_head || i == x->gil_pointer || i == x->thread_next ||
+             i == x->thread_native_id || i == x->thread_requested))
+            return refuse(why, why_size, "expected entry %d of _Py_DebugOffsets below 65536, found %llu",
+                          i, (unsigned long long)table[i]);
+    uint64_t locked = table[x->gil_locked] - table[x->gil_struct];
+    uint64_t holder = table[x->gil_holder] - table[x->gil_struct];
+    if (locked > 64 || holder > 64 || holder < INTERVAL_BEFORE_HOLDER)
+        return refuse(why, why_size, "expected the GIL's first fields within 64 bytes, found %llu, %llu",
+                      (unsigned long long)holder, (unsigned long long)locked);
+    l->gil_holder = (uint16_t)holder;
+    l->gil_locked = (uint16_t)locked;
+    l->interp_threads = (uint16_t)table[x->threads_head];
+    l->thread_next = (uint16_t)table[x->thread_next];
+    l->thread_native_id = (uint16_t)table[x->thread_native_id];
+    l->thread_requested = x->thread_requested ? (uint16_t)table[x->thread_requested] : 0;
+    memcpy(&l->gil, at((const void *)l->interp, table[x->gil_pointer]), sizeof l->gil);
+    return true;
+}
+
+static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t why_size)
+{
+    const void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
+    if (!runtime)
+        return refuse(why, why_size, "expected the interpreter to export _PyRuntime, found no such symbol");
+    switch (python_hex >> 16) {
+    case 0x030b:
+        from_row(l, &row_3_11);
+        l->gil = (uintptr_t)runtime + row_3_11.gil;
+        return true;
+    case 0x030c:
+        from_row(l, &row_3_12);
+        memcpy(&l->gil, at((const void *)l->interp, row_3_12.gil), sizeof l->gil);
+        return true;
+    case 0x030d:
+    case 0x030e:
+    case 0x030f:
+        return from_debug_offsets(l, runtime, python_hex, why, why_size);
+    default:
+        return refuse(why, why_size, "expected CPython 3.11 to 3.15, found %u.%u", python_hex >> 24,
+                      python_hex >> 16 & 0xff);
+    }
+}
+
+/* Reads this process's memory without trusting the address. */
+static bool read_safely(void *to, uintptr_t from, size_t n)
+{
+    struct iovec here = {to, n};
+    struct iovec there = {(void *)from, n};
+    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)n;
+}
+
+static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t interval_us, char *why,
+                      size_t why_size)
+{
+    char probe[64];
+    struct gs_gil_view view;
+    if (!read_safely(probe, l->gil, sizeof probe))
+        return refuse(why, why_size, "expected the GIL at %p, found no readable memory", (void *)l->gil);
+    gs_layout_gil(l, &view);
+    if (!view.locked)
+        return refuse(why, why_size, "expected the GIL to be locked by this thread, found it free");
+    if (view.holder != (uintptr_t)tstate)
+        return refuse(why, why_size, "expected the GIL's holder to be this thread's state %p, found %p",
+                      tstate, (void *)view.holder);
+    if (view.interval_us != interval_us)
+        return refuse(why, why_size, "expected a switch interval of %llu us, found %u us",
+                      (unsigned long long)interval_us, view.interval_us);
+    return true;
+}
+
+static bool prove_threads(const struct gs_layout *l, const void *tstate, char *why, size_t why_size)
+{
+    /* The newest thread state stands first, so this thread may be far down the list: follow it without
+     * keeping it. */
+    uintptr_t p = *(const uintptr_t *)at((const void *)l->interp, l->interp_threads);
+    for (int i = 0; i < 1000000 && p; i++) {
+        uint64_t native_id;
+        if (!read_safely(&native_id, p + l->thread_native_id, sizeof native_id))
+            break;
+        if (p == (uintptr_t)tstate) {
+            if (native_id == (uint64_t)gettid())
+                return true;
+            return refuse(why, why_size, "expected this thread's state to hold native id %d, found %llu",
+                          gettid(), (unsigned long long)native_id);
+        }
+        if (!read_safely(&p, p + l->thread_next, sizeof p))
+            break;
+    }
+    return refuse(why, why_size, "expected this thread in the interpreter's list of threads, "
+                                 "did not find it (or reading memory through the kernel is forbidden)");
+}
+
+bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
+                     const void *interp, uint64_t interval_us, char *why, size_t why_size)
+{
+    memset(l, 0, sizeof *l);
+    l->interp = (uintptr_t)interp;
+    return sizeof(void *) == 8
+               ? locate(l, python_hex, why, why_size) &&
+                     prove_gil(l, tstate, interval_us, why, why_size) &&
+                     prove_threads(l, tstate, why, why_size)
+               : refuse(why, why_size, "expected a 64-bit interpreter");
+}
+
+void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view)
+{
+    const void *gil = (const void *)l->gil;
+    uint64_t interval = __atomic_load_n(
+        (const uint64_t *)at(gil, (size_t)l->gil_holder - INTERVAL_BEFORE_HOLDER), __ATOMIC_RELAXED);
+    view->locked = __atomic_load_n((const int *)at(gil, l->gil_locked), __ATOMIC_RELAXED) == 1;
+    view->holder = __atomic_load_n((const uintptr_t *)at(gil, l->gil_holder), __ATOMIC_RELAXED);
+    view->switches = __atomic_load_n(
+        (const uint64_t *)at(gil, (size_t)l->gil_locked + SWITCHES_AFTER_LOCKED), __ATOMIC_RELAXED);
+    view->interval_us = interval > UINT32_MAX ? UINT32_MAX : (uint32_t)interval;
+}
+
+static uintptr_t cond_address(const struct gs_layout *l)
+{
+    return l->gil + l->gil_locked + COND_AFTER_LOCKED;
+}
+
+bool gs_layout_conds(const struct gs_layout *l, pthread_cond_t *cond, pthread_cond_t *switch_cond)
+{
+    return (uintptr_t)cond == cond_address(l) &&
+           (uintptr_t)switch_cond ==
+               (uintptr_t)cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
+}
+
+pthread_mutex_t *gs_layout_mutex_of(pthread_cond_t *cond)
+{
+    return (pthread_mutex_t *)(cond + 1);
+}
+
+bool gs_layout_is_wait(const struct gs_layout *l, uintptr_t futex)
+{
+    return futex >= cond_address(l) && futex < cond_address(l) + sizeof(pthread_cond_t);
+}
+
+size_t gs_layout_threads(const struct gs_layout *l, struct gs_tstate *threads, size_t most)
+{
+    uintptr_t p = __atomic_load_n((const uintptr_t *)at((const void *)l->interp, l->interp_threads),
+                                  __ATOMIC_RELAXED);
+    size_t n = 0;
+    while (p && n < most) {
+        uint64_t native_id = 0;
+        uintptr_t next = 0;
+        int requested = 0;
+        struct iovec here[3] = {{&next, 8}, {&native_id, 8}, {&requested, 4}};
+        struct iovec there[3] = {{(void *)(p + l->thread_next), 8},
+                                 {(void *)(p + l->thread_native_id), 8},
+                                 {(void *)(p + l->thread_requested), 4}};
+        unsigned pieces = l->thread_requested ? 3 : 2;
+        if (process_vm_readv(getpid(), here, pieces, there, pieces, 0) < 16)
+            break;
+        threads[n++] = (struct gs_tstate){p, (uint32_t)native_id, requested != 0};
+        p = next;
+    }
+    return n;
+}

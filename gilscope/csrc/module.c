@@ -1,0 +1,258 @@
+/* gilscope._core: the only file that knows PyObject. */
+#ifndef Py_GIL_DISABLED
+#define Py_LIMITED_API 0x030b0000
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "clock.h"
+#include "recorder.h"
+
+#define RING_LOG2_SLOTS 20 /* 16 MB: a sampler 100 ms late at four million transitions a second */
+
+static PyObject *layout_error, *probe_error, *states_error;
+
+static void release_and_retake(void)
+{
+    PyEval_RestoreThread(PyEval_SaveThread());
+}
+
+static unsigned running_version(void)
+{
+    /* Not the version it was built against: one build serves them all. */
+    return (unsigned)Py_Version;
+}
+
+static int switch_interval_us(uint64_t *interval_us)
+{
+    PyObject *get = PySys_GetObject("getswitchinterval"); /* borrowed */
+    PyObject *value = get ? PyObject_CallNoArgs(get) : NULL;
+    if (!value) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(layout_error, "sys.getswitchinterval is missing");
+        return -1;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    Py_DECREF(value);
+    if (PyErr_Occurred())
+        return -1;
+    *interval_us = (uint64_t)(seconds * 1e6 + 0.5);
+    return 0;
+}
+
+static int fill_caller(struct gs_options *o)
+{
+    o->python_hex = running_version();
+    o->tstate = PyThreadState_Get();
+    o->interp = PyInterpreterState_Get();
+    o->calls.inside = (const void *)PyEval_SaveThread;
+    o->calls.release_and_retake = release_and_retake;
+    return switch_interval_us(&o->interval_us);
+}
+
+static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
+{
+    switch (out->failure) {
+    case GS_BUSY:
+        PyErr_SetString(PyExc_RuntimeError, out->why);
+        break;
+    case GS_NO_LAYOUT:
+        PyErr_SetString(layout_error, out->why);
+        break;
+    case GS_NO_PROBE:
+        PyErr_SetString(probe_error, out->why);
+        break;
+    case GS_NO_STATES:
+        PyErr_SetString(states_error, out->why);
+        break;
+    default:
+        errno = out->error;
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
+        break;
+    }
+    return NULL;
+}
+
+PyDoc_STRVAR(start_doc, "start($module, /, spool, probe, observe, period_ns)\n--\n\n"
+                        "Start recording into a new spool file.");
+
+static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    (void)self;
+    static char *keywords[] = {"spool", "probe", "observe", "period_ns", NULL};
+    PyObject *path = NULL;
+    int probe, observe;
+    unsigned long long period_ns;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK:start", keywords, PyUnicode_FSConverter,
+                                     &path, &probe, &observe, &period_ns))
+        return NULL;
+    const char *spool = PyBytes_AsString(path);
+    struct gs_options o = {.spool = spool,
+                           .probe = probe,
+                           .observe = observe,
+                           .period_ns = period_ns,
+                           .log2_slots = RING_LOG2_SLOTS};
+    struct gs_outcome out = {0};
+    PyObject *result = NULL;
+    if (spool && fill_caller(&o) == 0) {
+        gs_recorder_start(&o, &out);
+        result = out.failure ? raise_outcome(&out, spool) : Py_NewRef(Py_None);
+    }
+    Py_DECREF(path);
+    return result;
+}
+
+PyDoc_STRVAR(stop_doc, "stop($module, /)\n--\n\n"
+                       "Stop recording; say how much was written, and the error that cut it short.");
+
+static PyObject *core_stop(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    if (!gs_recorder_active()) {
+        PyErr_SetString(PyExc_RuntimeError, "no recording is active");
+        return NULL;
+    }
+    struct gs_outcome out;
+    gs_recorder_stop();
+    Py_BEGIN_ALLOW_THREADS
+    gs_recorder_join(&out);
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("{sKsKsi}", "spool_bytes", (unsigned long long)out.spool_bytes,
+                         "sampler_cpu_ns", (unsigned long long)out.sampler_cpu_ns, "error",
+                         out.error);
+}
+
+PyDoc_STRVAR(prove_doc, "prove($module, /, probe, observe)\n--\n\n"
+                        "Prove that recording would work here; return what was found.");
+
+static PyObject *core_prove(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    (void)self;
+    static char *keywords[] = {"probe", "observe", NULL};
+    struct gs_options o = {0};
+    int probe, observe;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "pp:prove", keywords, &probe, &observe) ||
+        fill_caller(&o) != 0)
+        return NULL;
+    o.probe = probe;
+    o.observe = observe;
+    struct gs_layout layout;
+    struct gs_outcome out;
+    gs_recorder_prove(&o, &layout, &out);
+    if (out.failure)
+        return raise_outcome(&out, NULL);
+    return Py_BuildValue("{sssisO}", "clock", gs_recorder_uses_tsc() ? "tsc" : "monotonic", "slots",
+                         probe ? gs_probe_slots() : 0, "requested_flag",
+                         layout.thread_requested ? Py_True : Py_False);
+}
+
+PyDoc_STRVAR(name_doc, "name_thread($module, native_id, ident, name, /)\n--\n\n"
+                       "Record a thread's name; without effect when no recording is active.");
+
+static PyObject *core_name_thread(PyObject *self, PyObject *args)
+{
+    (void)self;
+    unsigned long long native_id, ident;
+    const char *name;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "KKs#:name_thread", &native_id, &ident, &name, &size))
+        return NULL;
+    if (!gs_recorder_active())
+        Py_RETURN_NONE;
+    gs_probe_emit(GS_NAME, (uint32_t)native_id);
+    gs_probe_emit(GS_IDENT_LOW, (uint32_t)ident);
+    gs_probe_emit(GS_IDENT_HIGH, (uint32_t)(ident >> 32));
+    for (Py_ssize_t i = 0; i < size; i += 4) {
+        uint32_t text = 0;
+        memcpy(&text, name + i, size - i < 4 ? (size_t)(size - i) : 4);
+        gs_probe_emit(GS_TEXT, text);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(active_doc, "active($module, /)\n--\n\nTell whether a recording is on.");
+
+static PyObject *core_active(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return PyBool_FromLong(gs_recorder_active());
+}
+
+PyDoc_STRVAR(cost_doc, "event_cost($module, n, /)\n--\n\n"
+                       "Time n hooked calls, n bare ones and n clock reads; nanoseconds each.");
+
+static PyObject *core_event_cost(PyObject *self, PyObject *args)
+{
+    (void)self;
+    unsigned n;
+    if (!PyArg_ParseTuple(args, "I:event_cost", &n))
+        return NULL;
+    static struct gs_ring ring;
+    if (gs_recorder_active() || n == 0 || !gs_ring_open(&ring, RING_LOG2_SLOTS)) {
+        PyErr_SetString(PyExc_RuntimeError, "event_cost needs n > 0 and no active recording");
+        return NULL;
+    }
+    double hooked, bare;
+    bool tsc = gs_recorder_uses_tsc();
+    gs_probe_bind(&ring, tsc, NULL);
+    gs_probe_cost(n, &hooked, &bare);
+    gs_ring_close(&ring);
+    volatile uint64_t sink;
+    uint64_t begin = gs_clock_ns(CLOCK_MONOTONIC);
+    for (unsigned i = 0; i < n; i++)
+        sink = gs_clock_stamp(tsc);
+    (void)sink;
+    double clock = (double)(gs_clock_ns(CLOCK_MONOTONIC) - begin) / n;
+    return Py_BuildValue("{sdsdsd}", "event_ns", hooked - bare, "bare_call_ns", bare,
+                         "clock_read_ns", clock);
+}
+
+static PyMethodDef methods[] = {
+    {"start", (PyCFunction)(void (*)(void))core_start, METH_VARARGS | METH_KEYWORDS, start_doc},
+    {"stop", core_stop, METH_NOARGS, stop_doc},
+    {"prove", (PyCFunction)(void (*)(void))core_prove, METH_VARARGS | METH_KEYWORDS, prove_doc},
+    {"name_thread", core_name_thread, METH_VARARGS, name_doc},
+    {"active", core_active, METH_NOARGS, active_doc},
+    {"event_cost", core_event_cost, METH_VARARGS, cost_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add_error(PyObject *module, PyObject **error, const char *name, const char *qualified)
+{
+    if (!*error)
+        *error = PyErr_NewException(qualified, PyExc_RuntimeError, NULL);
+    return *error ? PyModule_AddObjectRef(module, name, *error) : -1;
+}
+
+static int core_exec(PyObject *module)
+{
+    if (add_error(module, &layout_error, "LayoutError", "gilscope._core.LayoutError") < 0 ||
+        add_error(module, &probe_error, "ProbeError", "gilscope._core.ProbeError") < 0 ||
+        add_error(module, &states_error, "StatesError", "gilscope._core.StatesError") < 0)
+        return -1;
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)core_exec},
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "gilscope._core",
+    .m_doc = "The recorder. Use gilscope.trace().",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&definition);
+}

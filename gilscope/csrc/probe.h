@@ -1,0 +1,49 @@
+/* The probe: stands in the interpreter's calls on the GIL's condition variables and stamps each. */
+#ifndef GILSCOPE_PROBE_H
+#define GILSCOPE_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout.h"
+#include "ring.h"
+
+/* What the probe needs of Python, passed in so that it can be tested without. */
+struct gs_gil_calls {
+    const void *inside;              /* any address in the object that contains the interpreter */
+    void (*release_and_retake)(void); /* lets the GIL go and takes it back, once */
+};
+
+/* Puts listening hooks in for a moment, lets the GIL go and takes it back once, and so learns the
+ * addresses of its two conditions. Checks them against the layout. The caller holds the GIL.
+ * Returns true, or writes into `why` what stands in the way; nothing is then left changed. */
+bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
+                    size_t why_size);
+
+/* Starts recording into `ring`. The caller holds the GIL, gs_probe_learn() has returned true, and
+ * the ring stays open until gs_probe_remove() is back. */
+bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size);
+
+/* Stops recording, puts back what the slots held, and waits until no thread is inside a hook's own
+ * code. The caller holds the GIL. A slot that someone else has changed meanwhile stays as it is. */
+void gs_probe_remove(void);
+
+/* In a forked child, before anything else runs there: like remove, but nobody to wait for. */
+void gs_probe_abandon(void);
+
+/* Says where records go from now on, those of hooks and those of gs_probe_emit(), and numbers the
+ * threads anew. The caller holds the GIL, and no hook is recording. `nudge` may be NULL. */
+void gs_probe_bind(struct gs_ring *ring, bool tsc, void (*nudge)(void));
+
+/* Writes one record in the calling thread's name. Between bind and the ring's close. */
+void gs_probe_emit(enum gs_kind kind, uint32_t arg);
+
+/* How many slots the interpreter's object has for the calls; 0 before gs_probe_learn(). */
+int gs_probe_slots(void);
+
+/* Times `n` calls of the release hook on a condition of its own, and as many of the real call that
+ * it leads to; the difference is what an event costs. No trace may be on. */
+void gs_probe_cost(uint32_t n, double *hooked_ns, double *bare_ns);
+
+#endif

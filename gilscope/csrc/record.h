@@ -1,0 +1,106 @@
+/* The spool's format: the one place that defines it. README.md says the same in prose, and a
+ * golden file in the tests freezes it. Everything is little-endian.
+ *
+ * A spool is one gs_header, then batches. A batch is one gs_batch and, right behind it,
+ * `records` gs_record, `cpus` gs_cpu and `states` gs_state. */
+#ifndef GILSCOPE_RECORD_H
+#define GILSCOPE_RECORD_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define GS_MAGIC       "gilscope"
+#define GS_VERSION     1u
+#define GS_BATCH_MAGIC 0x42534c47u /* "GLSB" */
+
+/* The ring's own mark; no meaning in the spool, where readers clear it. */
+#define GS_STAMP_LAP (UINT64_C(1) << 63)
+
+enum gs_kind {
+    GS_REQUEST = 1,      /* wants the GIL, did not get it; arg: switch interval in us */
+    GS_ACQUIRE = 2,      /* has the GIL */
+    GS_RELEASE = 3,      /* lets the GIL go */
+    GS_DROP_REQUEST = 4, /* the wait timed out with no switch: asks the holder to let go */
+    GS_FORCED = 5,       /* its release obeyed a drop request: it waits until another took over */
+    GS_LOST = 6,         /* arg: records that found the ring full, all just before this one */
+    GS_THREAD = 7,       /* first record of a thread; arg: native id */
+    GS_IDENT_LOW = 8,    /* arg: low half of the ident of the thread that GS_THREAD or GS_NAME said */
+    GS_IDENT_HIGH = 9,   /* arg: high half */
+    GS_NAME = 10,        /* a name follows, in GS_TEXT by the same thread; arg: native id of its owner */
+    GS_TEXT = 11,        /* arg: the next four bytes of UTF-8, padded with zeros */
+    GS_BEGIN = 12,       /* the trace begins; this thread holds the GIL */
+    GS_END = 13,         /* the trace ends; this thread holds the GIL */
+};
+
+struct gs_record {
+    uint64_t stamp; /* clock of gs_header.clock */
+    uint64_t word;  /* bits 0-4 kind, 5-11 GIL, 12-31 thread, 32-63 arg */
+};
+
+#define GS_THREAD_BITS 20
+
+static inline uint64_t gs_word(enum gs_kind kind, uint32_t thread, uint32_t arg)
+{
+    return (uint64_t)kind | (uint64_t)thread << 12 | (uint64_t)arg << 32;
+}
+
+enum gs_thread_state {
+    GS_STATE_RUN = 1,
+    GS_STATE_WAIT = 2,
+};
+
+struct gs_state {
+    uint32_t native_id;
+    uint32_t state; /* gs_thread_state; threads that are off are not listed */
+};
+
+struct gs_cpu {
+    uint32_t native_id;
+    uint32_t unused;
+    uint64_t cpu_ns; /* of the thread's whole life */
+};
+
+enum gs_clock_kind {
+    GS_CLOCK_MONOTONIC = 0, /* stamps are CLOCK_MONOTONIC nanoseconds */
+    GS_CLOCK_TSC = 1,       /* stamps are time stamp counter values */
+};
+
+struct gs_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t clock; /* gs_clock_kind */
+    uint64_t pid;
+    uint64_t start_unix_ns; /* CLOCK_REALTIME when the spool was opened */
+    uint64_t start_monotonic_ns;
+    uint64_t period_ns;
+    uint32_t interval_us; /* switch interval when the spool was opened */
+    uint32_t probe;       /* 1: the records hold every transition */
+    uint32_t observe;     /* 1: ticks hold thread states */
+    uint32_t crc;         /* of all before it */
+};
+
+enum gs_batch_flag {
+    GS_TICK = 1, /* the sampler's schedule came round; without it: just a drain of the ring */
+    GS_LAST = 2, /* nothing follows */
+};
+
+struct gs_batch {
+    uint32_t magic;
+    uint32_t crc;           /* CRC-32 (zlib's) of all of the batch behind this field */
+    uint64_t stamp;         /* taken together with ... */
+    uint64_t monotonic_ns;  /* ... this, after the batch's records */
+    uint64_t late_ns;       /* how long after its time the tick came */
+    uint64_t switches;      /* the GIL's own count of switches since the interpreter began */
+    uint32_t interval_us;   /* the GIL's own switch interval */
+    uint32_t pair_error_ns; /* stamp and monotonic_ns are no further apart than this */
+    uint32_t records, cpus, states;
+    uint32_t flags; /* gs_batch_flag */
+};
+
+static_assert(sizeof(struct gs_record) == 16, "a record is 16 bytes");
+static_assert(sizeof(struct gs_state) == 8, "a state is 8 bytes");
+static_assert(sizeof(struct gs_cpu) == 16, "a CPU reading is 16 bytes");
+static_assert(sizeof(struct gs_header) == 64, "the header is 64 bytes");
+static_assert(sizeof(struct gs_batch) == 64, "a batch header is 64 bytes");
+
+#endif

@@ -1,0 +1,243 @@
+#define _GNU_SOURCE
+#include "recorder.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "sampler.h"
+#include "spool.h"
+#include "threads.h"
+
+static struct {
+    bool active, probing, tsc;
+    struct gs_layout layout;
+    struct gs_ring ring;
+    struct gs_spool spool;
+    struct gs_sampler sampler;
+    pthread_t thread;
+} now;
+
+/* ---- what the sampler is given ---- */
+
+static void see_gil(void *context, struct gs_gil_view *view)
+{
+    (void)context;
+    gs_layout_gil(&now.layout, view);
+}
+
+static size_t see_states(void *context, const struct gs_gil_view *gil, struct gs_state *states,
+                         size_t most)
+{
+    (void)context;
+    return gs_threads_states(&now.layout, gil, states, most);
+}
+
+static size_t see_cpus(void *context, struct gs_cpu *cpus, size_t most)
+{
+    (void)context;
+    return gs_threads_cpus(cpus, most);
+}
+
+static struct gs_clock_pair see_clock(void *context)
+{
+    (void)context;
+    return gs_clock_pair(now.tsc);
+}
+
+static void keep(void *context, const struct gs_look *look)
+{
+    (void)context;
+    gs_spool_append(&now.spool, look);
+}
+
+static void flush(void *context)
+{
+    (void)context;
+    gs_spool_flush(&now.spool);
+}
+
+static void *sampler_thread(void *unused)
+{
+    gs_sampler_run(&now.sampler);
+    return unused;
+}
+
+static void nudge(void)
+{
+    gs_sampler_ring_bell(&now.sampler.bell);
+}
+
+/* ---- fork ---- */
+
+/* The child has neither the sampler nor anybody to wait for. It gives up the parent's recording before
+ * any of its own code runs. */
+static void after_fork_in_child(void)
+{
+    if (!now.active)
+        return;
+    if (now.probing)
+        gs_probe_abandon();
+    gs_ring_close(&now.ring);
+    close(now.spool.fd);
+    gs_threads_reset();
+    now.active = false;
+}
+
+/* ---- life ---- */
+
+static void fail(struct gs_outcome *out, enum gs_failure failure, int error, const char *what)
+{
+    out->failure = failure;
+    out->error = error;
+    if (what)
+        snprintf(out->why, sizeof out->why, "%s", what);
+}
+
+void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
+{
+    memset(out, 0, sizeof *out);
+    if (now.active)
+        fail(out, GS_BUSY, 0, "a recording is active in this process");
+    else if (!gs_layout_prove(l, o->python_hex, o->tstate, o->interp, o->interval_us, out->why,
+                              sizeof out->why))
+        fail(out, GS_NO_LAYOUT, 0, NULL);
+    else if (o->probe && !gs_probe_learn(l, &o->calls, out->why, sizeof out->why))
+        fail(out, GS_NO_PROBE, 0, NULL);
+    else if (o->observe && !l->thread_requested && !gs_threads_can_see_waits())
+        fail(out, GS_NO_STATES, 0, "the kernel does not show what a blocked thread sleeps on "
+                                   "(/proc/self/task/*/syscall)");
+}
+
+static void open_spool(const struct gs_options *o, struct gs_outcome *out)
+{
+    struct gs_header header = {
+        .clock = now.tsc ? GS_CLOCK_TSC : GS_CLOCK_MONOTONIC,
+        .pid = (uint64_t)getpid(),
+        .start_unix_ns = gs_clock_ns(CLOCK_REALTIME),
+        .start_monotonic_ns = gs_clock_ns(CLOCK_MONOTONIC),
+        .period_ns = o->period_ns,
+        .interval_us = o->interval_us > UINT32_MAX ? UINT32_MAX : (uint32_t)o->interval_us,
+        .probe = o->probe,
+        .observe = o->observe,
+    };
+    int error = gs_spool_open(&now.spool, o->spool, header);
+    if (error)
+        fail(out, GS_SYSTEM, error, "the spool file cannot be created");
+}
+
+/* Signals are for the program's threads. */
+static int create_thread(void)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&now.thread, NULL, sampler_thread, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!error)
+        pthread_setname_np(now.thread, "gilscope");
+    return error;
+}
+
+static void start_sampler(const struct gs_options *o, struct gs_outcome *out)
+{
+    memset(&now.sampler, 0, sizeof now.sampler);
+    now.sampler.calls = (struct gs_sampler_calls){
+        see_gil, o->observe ? see_states : NULL, see_cpus, gs_sampler_wait, see_clock, keep, flush,
+    };
+    now.sampler.ring = &now.ring;
+    now.sampler.period_ns = o->period_ns;
+    now.sampler.jitter = o->observe;
+    int error = create_thread();
+    if (error)
+        fail(out, GS_SYSTEM, error, "the sampler thread cannot be started");
+}
+
+static void stop_sampler(void)
+{
+    atomic_store(&now.sampler.stop, true);
+    nudge();
+    pthread_join(now.thread, NULL);
+}
+
+static void discard(const struct gs_options *o)
+{
+    gs_spool_close(&now.spool);
+    unlink(o->spool);
+    gs_ring_close(&now.ring);
+}
+
+static void register_fork_handler(void)
+{
+    static bool registered;
+    if (!registered)
+        registered = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
+}
+
+void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
+{
+    gs_recorder_prove(o, &now.layout, out);
+    if (out->failure)
+        return;
+    register_fork_handler();
+    now.tsc = gs_clock_tsc_usable();
+    now.probing = o->probe;
+    if (!gs_ring_open(&now.ring, o->log2_slots)) {
+        fail(out, GS_SYSTEM, ENOMEM, "no memory for the ring");
+        return;
+    }
+    open_spool(o, out);
+    if (out->failure) {
+        gs_ring_close(&now.ring);
+        return;
+    }
+    start_sampler(o, out);
+    if (out->failure) {
+        discard(o);
+        return;
+    }
+    gs_probe_bind(&now.ring, now.tsc, nudge);
+    gs_probe_emit(GS_BEGIN, 0);
+    if (o->probe && !gs_probe_install(&now.layout, out->why, sizeof out->why)) {
+        fail(out, GS_NO_PROBE, 0, NULL);
+        stop_sampler();
+        discard(o);
+        return;
+    }
+    now.active = true;
+}
+
+void gs_recorder_stop(void)
+{
+    gs_probe_emit(GS_END, 0);
+    if (now.probing)
+        gs_probe_remove();
+}
+
+void gs_recorder_join(struct gs_outcome *out)
+{
+    memset(out, 0, sizeof *out);
+    stop_sampler();
+    gs_spool_close(&now.spool);
+    gs_ring_close(&now.ring);
+    gs_threads_reset();
+    out->spool_bytes = now.spool.written;
+    out->sampler_cpu_ns = now.sampler.cpu_ns;
+    if (now.spool.error)
+        fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
+    now.active = false;
+}
+
+bool gs_recorder_active(void)
+{
+    return now.active;
+}
+
+bool gs_recorder_uses_tsc(void)
+{
+    return now.active ? now.tsc : gs_clock_tsc_usable();
+}

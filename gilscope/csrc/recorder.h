@@ -1,0 +1,56 @@
+/* One recording from start to stop: puts layout, probe, ring, sampler and spool together.
+ * At most one at a time in a process. */
+#ifndef GILSCOPE_RECORDER_H
+#define GILSCOPE_RECORDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "probe.h"
+
+struct gs_options {
+    const char *spool; /* path; must not exist */
+    bool probe;        /* stamp every transition */
+    bool observe;      /* look at thread states on each tick */
+    uint64_t period_ns;
+    unsigned log2_slots;
+    /* the caller, who holds the GIL */
+    unsigned python_hex;
+    uint64_t interval_us;
+    const void *tstate, *interp;
+    struct gs_gil_calls calls;
+};
+
+enum gs_failure {
+    GS_FINE,
+    GS_BUSY,      /* a recording is on */
+    GS_NO_LAYOUT, /* the interpreter does not prove itself */
+    GS_NO_PROBE,  /* hooks cannot be put in */
+    GS_NO_STATES, /* thread states cannot be seen */
+    GS_SYSTEM,    /* `error` is an errno */
+};
+
+struct gs_outcome {
+    enum gs_failure failure;
+    int error;
+    char why[320];
+    /* what gs_recorder_join() adds */
+    uint64_t spool_bytes, sampler_cpu_ns;
+};
+
+/* Proves that recording would work, without recording. The caller holds the GIL. */
+void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out);
+
+/* The caller holds the GIL. On failure nothing is left behind. */
+void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out);
+
+/* Ends recording at this instant; the caller holds the GIL, and a recording is on. Then
+ * gs_recorder_join(), without the GIL, stores what is left and frees everything. */
+void gs_recorder_stop(void);
+void gs_recorder_join(struct gs_outcome *out);
+
+bool gs_recorder_active(void);
+/* True where stamps are those of the processor. */
+bool gs_recorder_uses_tsc(void);
+
+#endif

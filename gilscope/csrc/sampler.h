@@ -1,0 +1,59 @@
+/* The sampler: one thread that never takes the GIL, and on each tick looks and stores.
+ *
+ * What it looks at, when, and where it stores are given to it, so that each can be tested with the other
+ * two faked. */
+#ifndef GILSCOPE_SAMPLER_H
+#define GILSCOPE_SAMPLER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "clock.h"
+#include "layout.h"
+#include "ring.h"
+#include "spool.h"
+
+#define GS_RECORDS_PER_BATCH 65536u
+#define GS_CPU_EVERY_NS      UINT64_C(100000000)
+#define GS_FLUSH_EVERY_NS    UINT64_C(50000000)
+
+/* All are called on the sampler thread, with `context`. */
+struct gs_sampler_calls {
+    /* observation */
+    void (*gil)(void *context, struct gs_gil_view *view);
+    size_t (*states)(void *context, const struct gs_gil_view *view, struct gs_state *states,
+                     size_t most); /* NULL: states are not looked at */
+    size_t (*cpus)(void *context, struct gs_cpu *cpus, size_t most);
+    /* schedule: waits until a time of CLOCK_MONOTONIC or until the bell is set, and clears it; returns
+     * the time now */
+    uint64_t (*wait)(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
+    struct gs_clock_pair (*clock)(void *context);
+    /* storage */
+    void (*append)(void *context, const struct gs_look *look);
+    void (*flush)(void *context);
+};
+
+struct gs_sampler {
+    struct gs_sampler_calls calls;
+    void *context;
+    struct gs_ring *ring;
+    uint64_t period_ns;
+    bool jitter; /* ticks come at random instants around the period, or they beat with the switch interval */
+    _Atomic uint32_t bell; /* set it, and wake who waits on it, to be looked at at once */
+    _Atomic bool stop;
+    /* the sampler thread's own */
+    uint64_t next_ns, next_cpu_ns, next_flush_ns, random;
+    uint64_t cpu_ns; /* of the sampler thread itself; valid after gs_sampler_run() */
+};
+
+/* The thread's life: ticks until `stop`, then drains what is left and marks the last batch. */
+void gs_sampler_run(struct gs_sampler *s);
+
+/* The real schedule. */
+uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
+
+/* Wakes the sampler. Any thread, any lock; keeps errno. */
+void gs_sampler_ring_bell(_Atomic uint32_t *bell);
+
+#endif

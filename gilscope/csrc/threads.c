@@ -1,0 +1,125 @@
+#define _GNU_SOURCE
+#include "threads.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Opening a file of /proc costs more than reading it, so some stay open; not many, they are the
+ * program's descriptors too. */
+#define KEPT 64u
+
+static struct {
+    uint32_t native_id;
+    int fd;
+} kept[KEPT];
+
+void gs_threads_reset(void)
+{
+    for (unsigned i = 0; i < KEPT; i++)
+        if (kept[i].native_id)
+            close(kept[i].fd);
+    memset(kept, 0, sizeof kept);
+}
+
+static int open_syscall_file(uint32_t native_id)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%u/syscall", native_id);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Reads "number argument ..." of the system call a thread is blocked in, or "running". */
+static ssize_t read_syscall_file(uint32_t native_id, char *text, size_t size)
+{
+    unsigned i = native_id % KEPT;
+    if (kept[i].native_id == native_id) {
+        ssize_t n = pread(kept[i].fd, text, size, 0);
+        if (n > 0)
+            return n;
+        close(kept[i].fd);
+        kept[i].native_id = 0;
+    }
+    int fd = open_syscall_file(native_id);
+    if (fd < 0)
+        return -1;
+    ssize_t n = pread(fd, text, size, 0);
+    if (n > 0 && kept[i].native_id == 0) {
+        kept[i].native_id = native_id;
+        kept[i].fd = fd;
+    } else {
+        close(fd);
+    }
+    return n;
+}
+
+static bool sleeps_for_gil(const struct gs_layout *l, uint32_t native_id)
+{
+    char text[128];
+    ssize_t n = read_syscall_file(native_id, text, sizeof text - 1);
+    if (n <= 0 || text[0] < '0' || text[0] > '9')
+        return false;
+    text[n] = 0;
+    char *end;
+    long number = strtol(text, &end, 10);
+    return number == SYS_futex && gs_layout_is_wait(l, strtoull(end, NULL, 16));
+}
+
+bool gs_threads_can_see_waits(void)
+{
+    char text[128];
+    int fd = open_syscall_file((uint32_t)gettid());
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof text, 0);
+    if (fd >= 0)
+        close(fd);
+    return n > 0;
+}
+
+size_t gs_threads_states(const struct gs_layout *l, const struct gs_gil_view *gil,
+                         struct gs_state *states, size_t most)
+{
+    static struct gs_tstate threads[GS_MOST_THREADS]; /* one observer at a time */
+    size_t n_threads = gs_layout_threads(l, threads, GS_MOST_THREADS);
+    size_t n = 0;
+    for (size_t i = 0; i < n_threads && n < most; i++) {
+        const struct gs_tstate *t = &threads[i];
+        if (gil->locked && t->address == gil->holder)
+            states[n++] = (struct gs_state){t->native_id, GS_STATE_RUN};
+        else if (l->thread_requested ? t->requested : sleeps_for_gil(l, t->native_id))
+            states[n++] = (struct gs_state){t->native_id, GS_STATE_WAIT};
+    }
+    return n;
+}
+
+/* The kernel's number for "CPU time of that thread" (man clock_getres, CPUCLOCK_SCHED per thread). */
+static clockid_t cpu_clock(uint32_t native_id)
+{
+    return (clockid_t)(~native_id << 3 | 6);
+}
+
+size_t gs_threads_cpus(struct gs_cpu *cpus, size_t most)
+{
+    static _Alignas(struct dirent64) char entries[8192];
+    size_t n = 0;
+    int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    for (long size; (size = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0;) {
+        for (long at = 0; at < size && n < most;) {
+            const struct dirent64 *entry = (const void *)(entries + at);
+            uint32_t native_id = (uint32_t)strtoul(entry->d_name, NULL, 10);
+            struct timespec t;
+            if (native_id && clock_gettime(cpu_clock(native_id), &t) == 0)
+                cpus[n++] = (struct gs_cpu){native_id, 0, (uint64_t)t.tv_sec * UINT64_C(1000000000) +
+                                                              (uint64_t)t.tv_nsec};
+            at += entry->d_reclen;
+        }
+    }
+    close(fd);
+    return n;
+}
