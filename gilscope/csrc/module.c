@@ -1,4 +1,5 @@
 /* gilscope._core: the only file that knows PyObject. */
+#define _GNU_SOURCE
 #ifndef Py_GIL_DISABLED
 #define Py_LIMITED_API 0x030b0000
 #endif
@@ -7,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "recorder.h"
@@ -150,7 +152,8 @@ static PyObject *core_prove(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(name_doc, "name_thread($module, native_id, ident, name, /)\n--\n\n"
-                       "Record a thread's name; without effect when no recording is active.");
+                       "Record a thread's name, and its CPU time where it is the calling thread; "
+                       "without effect when no recording is active.");
 
 static PyObject *core_name_thread(PyObject *self, PyObject *args)
 {
@@ -169,6 +172,11 @@ static PyObject *core_name_thread(PyObject *self, PyObject *args)
         uint32_t text = 0;
         memcpy(&text, name + i, size - i < 4 ? (size_t)(size - i) : 4);
         gs_probe_emit(GS_TEXT, text);
+    }
+    if (native_id == (unsigned long long)gettid()) {
+        uint64_t cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        gs_probe_emit(GS_CPU_LOW, (uint32_t)cpu_ns);
+        gs_probe_emit(GS_CPU_HIGH, (uint32_t)(cpu_ns >> 32));
     }
     Py_RETURN_NONE;
 }

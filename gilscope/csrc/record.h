@@ -30,6 +30,8 @@ enum gs_kind {
     GS_TEXT = 11,        /* arg: the next four bytes of UTF-8, padded with zeros */
     GS_BEGIN = 12,       /* the trace begins; this thread holds the GIL */
     GS_END = 13,         /* the trace ends; this thread holds the GIL */
+    GS_CPU_LOW = 14,     /* arg: low half of this thread's CPU time in ns, since it began */
+    GS_CPU_HIGH = 15,    /* arg: high half */
 };
 
 struct gs_record {
@@ -69,14 +71,19 @@ struct gs_header {
     char magic[8];
     uint32_t version;
     uint32_t clock; /* gs_clock_kind */
-    uint64_t pid;
-    uint64_t start_unix_ns; /* CLOCK_REALTIME when the spool was opened */
+    uint32_t pid;
+    uint32_t interval_us;   /* switch interval when the spool was opened */
+    uint64_t start_unix_ns; /* one instant on three clocks: CLOCK_REALTIME, */
     uint64_t start_monotonic_ns;
+    uint64_t start_stamp;
     uint64_t period_ns;
-    uint32_t interval_us; /* switch interval when the spool was opened */
-    uint32_t probe;       /* 1: the records hold every transition */
-    uint32_t observe;     /* 1: ticks hold thread states */
-    uint32_t crc;         /* of all before it */
+    uint32_t flags; /* gs_header_flag */
+    uint32_t crc;   /* of all before it */
+};
+
+enum gs_header_flag {
+    GS_PROBED = 1,   /* the records hold every transition */
+    GS_OBSERVED = 2, /* ticks hold thread states */
 };
 
 enum gs_batch_flag {

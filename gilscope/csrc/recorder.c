@@ -115,15 +115,16 @@ void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct g
 
 static void open_spool(const struct gs_options *o, struct gs_outcome *out)
 {
+    struct gs_clock_pair pair = gs_clock_pair(now.tsc);
     struct gs_header header = {
         .clock = now.tsc ? GS_CLOCK_TSC : GS_CLOCK_MONOTONIC,
-        .pid = (uint64_t)getpid(),
-        .start_unix_ns = gs_clock_ns(CLOCK_REALTIME),
-        .start_monotonic_ns = gs_clock_ns(CLOCK_MONOTONIC),
-        .period_ns = o->period_ns,
+        .pid = (uint32_t)getpid(),
         .interval_us = o->interval_us > UINT32_MAX ? UINT32_MAX : (uint32_t)o->interval_us,
-        .probe = o->probe,
-        .observe = o->observe,
+        .start_unix_ns = gs_clock_ns(CLOCK_REALTIME),
+        .start_monotonic_ns = pair.monotonic_ns,
+        .start_stamp = pair.stamp,
+        .period_ns = o->period_ns,
+        .flags = (o->probe ? GS_PROBED : 0) | (o->observe ? GS_OBSERVED : 0),
     };
     int error = gs_spool_open(&now.spool, o->spool, header);
     if (error)

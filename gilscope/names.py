@@ -1,0 +1,109 @@
+"""Who the threads are: from the records that tell of threads, their names and their CPU time."""
+
+from dataclasses import dataclass, field
+
+from gilscope import spool
+
+
+@dataclass(slots=True)
+class Thread:
+    """One thread of a trace; times are nanoseconds since the start of the trace."""
+
+    native_id: int
+    ident: int | None = None
+    name: str | None = None
+    first_ns: int = 0
+    last_ns: int = 0
+    run_ns: int = 0
+    wait_ns: int = 0
+    cpu_first_ns: int = 0
+    cpu_last_ns: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, or the native id of a thread that Python did not start."""
+        return self.name if self.name else f"native {self.native_id}"
+
+
+@dataclass(slots=True)
+class _Said:
+    """What one thread is in the middle of saying about a thread (mostly itself)."""
+
+    about: Thread
+    low: int = 0
+    text: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True)
+class Directory:
+    """The threads of a trace in order of appearance, and the names said of them.
+
+    A native id is used again by the kernel: what is said of it goes to the newest thread that has it.
+
+    Args:
+        by_record: whether a thread appears with its first record (exact edges), or when
+            the sampler sees it run or wait.
+    """
+
+    by_record: bool
+    threads: list[Thread] = field(default_factory=list)
+    _newest: dict[int, int] = field(default_factory=dict)
+    _expected: dict[int, Thread] = field(default_factory=dict)  # known of, not yet appeared
+    _said: dict[int, _Said] = field(default_factory=dict)
+
+    def appear(self, native_id: int, time_ns: int) -> int:
+        """Enter a thread when it is first seen; return its number."""
+        thread = self._expected.pop(native_id, None) or Thread(native_id)
+        thread.first_ns = thread.last_ns = time_ns
+        self.threads.append(thread)
+        self._newest[native_id] = len(self.threads) - 1
+        return len(self.threads) - 1
+
+    def number_of(self, native_id: int, time_ns: int) -> int:
+        """Return the number of the thread with this native id; enter it when it is new."""
+        number = self._newest.get(native_id)
+        return self.appear(native_id, time_ns) if number is None else number
+
+    def _known(self, native_id: int) -> Thread:
+        number = self._newest.get(native_id)
+        if number is not None:
+            return self.threads[number]
+        return self._expected.setdefault(native_id, Thread(native_id))
+
+    def hear(self, kind: int, speaker: int, arg: int, time_ns: int) -> None:
+        """Take in one record of a kind that is no transition.
+
+        Args:
+            kind: a record kind of `gilscope.spool`.
+            speaker: the number under which the core knows the thread that wrote it.
+            arg: the record's argument.
+            time_ns: when it was written.
+        """
+        if kind == spool.THREAD and self.by_record:
+            self.appear(arg, time_ns)
+        if kind in (spool.THREAD, spool.NAME):
+            self._said[speaker] = _Said(self._known(arg))
+            return
+        said = self._said.get(speaker)
+        if said is None:
+            return  # its beginning was lost
+        if kind in (spool.IDENT_LOW, spool.CPU_LOW):
+            said.low = arg
+        elif kind == spool.IDENT_HIGH:
+            said.about.ident = arg << 32 | said.low
+        elif kind == spool.CPU_HIGH:
+            said.about.cpu_last_ns = arg << 32 | said.low
+        elif kind == spool.TEXT:
+            said.text += arg.to_bytes(4, "little")
+            said.about.name = bytes(said.text).rstrip(b"\0").decode("utf-8", "replace")
+
+    def start_cpu(self, native_id: int, cpu_ns: int) -> None:
+        """Take in the CPU time a thread had when the trace began."""
+        self._known(native_id).cpu_first_ns = cpu_ns
+
+    def cpu(self, native_id: int, cpu_ns: int) -> None:
+        """Take in a later reading."""
+        number = self._newest.get(native_id)
+        # Less than before: another thread has this native id now, and has not appeared yet.
+        if number is not None and cpu_ns >= (self.threads[number].cpu_last_ns or 0):
+            self.threads[number].cpu_last_ns = cpu_ns

@@ -1,0 +1,204 @@
+"""The two kinds of edges: intervals and hand-offs from every transition, or from samples."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from gilscope import spool
+from gilscope import transitions as tr
+from gilscope.names import Directory
+from gilscope.spool import Batch
+from gilscope.transitions import Transitions
+from gilscope.writer import Rows
+
+Int = npt.NDArray[np.int64]
+
+
+class Exact:
+    """Intervals from the probe's records.
+
+    Where records were lost nothing is made up: holds and waits end with the last thing known before
+    the hole, as ``open``, and those after it begin with the first thing known.
+    """
+
+    def __init__(self, rows: Rows, directory: Directory) -> None:
+        self._rows = rows
+        self._directory = directory
+        self._carry = Transitions.none()
+        self._ended = False
+        self._last_ns = 0
+        self.illegal = 0
+        self.transitions = 0
+
+    def feed(self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], time: Int) -> None:
+        """Take in records in order, of any kind; times never decrease.
+
+        Args:
+            kind: record kinds of `gilscope.spool`.
+            thread: number of the thread that wrote each.
+            time: nanoseconds since the start of the trace.
+        """
+        mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | (kind == spool.END))
+        t = Transitions(kind[mine], thread[mine], time[mine])
+        ends = np.flatnonzero(t.kind == spool.END)
+        if self._ended:
+            return  # threads that were inside a hook when the trace ended
+        end = int(ends[0]) if len(ends) else len(t)
+        self._segments(t[:end])
+        if len(ends):
+            self._note_last(t[end : end + 1])
+            self.end(int(t.time[end]))
+
+    def _segments(self, t: Transitions) -> None:
+        begin = 0
+        for hole in np.flatnonzero(t.kind == spool.LOST).tolist():
+            self._fold(t[begin:hole])
+            self._finish(self._last_ns)
+            begin = hole + 1
+        self._fold(t[begin:])
+
+    def _fold(self, t: Transitions) -> None:
+        if not len(t):
+            return
+        self._last_ns = int(t.time[-1])
+        self.transitions += int(np.count_nonzero(t.kind != spool.BEGIN))
+        t.kind = np.where(t.kind == spool.BEGIN, np.uint8(spool.ACQUIRE), t.kind)
+        self._note_last(t)
+        self._write(tr.fold(self._carry.then(t)))
+
+    def _note_last(self, t: Transitions) -> None:
+        last = np.full(len(self._directory.threads), -1, np.int64)
+        last[t.thread] = t.time  # of several, NumPy keeps the last
+        for i in np.flatnonzero(last >= 0).tolist():
+            self._directory.threads[i].last_ns = int(last[i])
+
+    def _finish(self, time_ns: int) -> None:
+        self._write(tr.finish(self._carry, time_ns))
+
+    def _write(self, folded: tr.Folded) -> None:
+        self._rows.intervals(folded.intervals)
+        self._rows.handoffs(folded.handoffs, exact=True)
+        self._carry = folded.carry
+        self.illegal += folded.illegal
+
+    def end(self, time_ns: int) -> None:
+        """Take in that nothing more is known after this time."""
+        if not self._ended:
+            self._finish(time_ns)
+        self._ended = True
+
+
+class Sampled:
+    """Intervals from what the sampler saw at its ticks.
+
+    A tick stands for the time from halfway since the tick before to halfway to the next: shares of time
+    are then right on average, and an edge is off by at most half the time between two ticks.
+    """
+
+    def __init__(self, rows: Rows, directory: Directory) -> None:
+        self._rows = rows
+        self._directory = directory
+        self._waiting: list[Batch] = []  # the last tick: how long it stands for is not known yet
+        self._from_ns = 0
+        self._holder = -1
+        self._waiters = 0
+
+    def feed(self, batches: list[Batch], relative: Callable[[int], int]) -> None:
+        """Take in batches in order.
+
+        Args:
+            batches: the ones without a tick are ignored.
+            relative: turns CLOCK_MONOTONIC into nanoseconds since the start of the trace.
+        """
+        ticks = self._waiting + [b for b in batches if b.tick]
+        self._waiting = ticks[-1:]
+        if len(ticks) < 2:
+            return
+        time = np.array([relative(b.monotonic_ns) for b in ticks], np.int64)
+        middle = (time[:-1] + time[1:]) // 2
+        self._spans(ticks[:-1], np.concatenate(([self._from_ns], middle)))
+        self._from_ns = int(middle[-1])
+
+    def end(self, time_ns: int) -> None:
+        """Take in that nothing more is known after this time."""
+        if self._waiting and time_ns > self._from_ns:
+            self._spans(self._waiting, np.array([self._from_ns, time_ns]))
+
+    def _spans(self, ticks: list[Batch], edge: Int) -> None:
+        """Write what ticks say; tick i stands for the time from ``edge[i]`` to ``edge[i + 1]``."""
+        tick = np.repeat(np.arange(len(ticks)), [len(b.states) for b in ticks])
+        states = np.concatenate([b.states for b in ticks])
+        thread = self._numbers(states["native_id"], edge[tick])
+        switched = np.diff([b.switches for b in ticks], prepend=ticks[0].switches) != 0
+        self._intervals(tick, thread, states["state"] == spool.STATE_RUN, edge, switched)
+        self._handoffs(tick, thread, states["state"] == spool.STATE_RUN, edge)
+        last = np.full(len(self._directory.threads), -1, np.int64)
+        last[thread] = edge[tick + 1]
+        for i in np.flatnonzero(last >= 0).tolist():
+            self._directory.threads[i].last_ns = int(last[i])
+
+    def _numbers(self, native_ids: npt.NDArray[np.uint32], time: Int) -> npt.NDArray[np.int32]:
+        ids, first, inverse = np.unique(native_ids, return_index=True, return_inverse=True)
+        number = np.empty(len(ids), np.int32)
+        for i in np.argsort(first).tolist():
+            number[i] = self._directory.number_of(int(ids[i]), int(time[first[i]]))
+        return number[inverse]
+
+    def _intervals(
+        self,
+        tick: Int,
+        thread: npt.NDArray[np.int32],
+        runs: npt.NDArray[np.bool_],
+        edge: Int,
+        switched: npt.NDArray[np.bool_],
+    ) -> None:
+        order = np.argsort(thread, kind="stable")
+        tick, thread, runs = tick[order], thread[order], runs[order]
+        if not len(tick):
+            return
+        begins = np.ones(len(tick), np.bool_)
+        # The GIL's own counter moved: the same holder let it go and took it back in between.
+        begins[1:] = (
+            (thread[1:] != thread[:-1])
+            | (runs[1:] != runs[:-1])
+            | (tick[1:] != tick[:-1] + 1)
+            | (runs[1:] & switched[tick[1:]])
+        )
+        first = np.flatnonzero(begins)
+        last = np.append(first[1:], len(tick)) - 1
+        start = edge[tick[first]]
+        state = np.where(runs[first], tr.RUN, tr.WAIT).astype(np.int8)
+        # Why a hold ended is not seen by sampling.
+        none = np.full(len(first), tr.NO_RELEASE, np.int8)
+        self._rows.intervals(
+            tr.in_order(tr.Intervals(thread[first], state, start, edge[tick[last] + 1] - start, none))
+        )
+
+    def _handoffs(
+        self, tick: Int, thread: npt.NDArray[np.int32], runs: npt.NDArray[np.bool_], edge: Int
+    ) -> None:
+        holder = thread[runs]
+        at = tick[runs]
+        waiters = np.bincount(tick[~runs], minlength=len(edge))
+        before = np.concatenate(([self._holder], holder[:-1])) if len(holder) else holder
+        waiting = np.concatenate(([self._waiters], waiters))[at]
+        changed = (before != holder) & (before >= 0)
+        time = edge[at[changed]]
+        unknown = np.full(len(time), tr.NO_TIME, np.int64)
+        self._rows.handoffs(
+            tr.Handoffs(
+                from_thread=before[changed].astype(np.int32),
+                to_thread=holder[changed],
+                request=unknown,
+                drop_request=unknown,
+                release=time,
+                acquire=time,
+                forced=np.zeros(len(time), np.bool_),
+                waiters=waiting[changed].astype(np.int32),
+            ),
+            exact=False,
+        )
+        if len(holder):
+            self._holder = int(holder[-1])
+        self._waiters = int(waiters[len(edge) - 2])

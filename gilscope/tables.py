@@ -1,0 +1,220 @@
+"""From a spool to the tables of a trace, as Arrow files, in chunks: memory does not grow with length."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gilscope import spool
+from gilscope.names import Directory
+from gilscope.sources import Exact, Sampled
+from gilscope.spool import Batch, Clock, SpoolReader
+from gilscope.writer import Rows, SwitchIntervals, Writer
+
+CHUNK_RECORDS = 1 << 19
+CHUNK_TICKS = 1 << 16
+
+Int = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a conversion counted; times are nanoseconds since the start of the trace."""
+
+    start_monotonic_ns: int = 0
+    start_unix_ns: int = 0
+    duration_ns: int = 0
+    ticks: int = 0
+    late_ticks: int = 0
+    transitions: int = 0
+    dropped: int = 0
+    switches: int = 0
+    illegal: int = 0
+    clock_error_ns: int = 0
+    complete: bool = False
+
+
+class Conversion:
+    """One pass over a spool: reads chunks of batches and hands each part to who understands it."""
+
+    def __init__(self, reader: SpoolReader, folder: Path, *, interval_argument: bool) -> None:
+        header = reader.header
+        self._reader = reader
+        self._period_ns = header.period_ns
+        self.totals = Totals()
+        self.writer = Writer(folder)
+        self._directory = Directory(by_record=header.probed)
+        self._clock = Clock(
+            header.start_stamp, header.start_monotonic_ns, counts=header.clock == "tsc"
+        )
+        self._zero: int | None = None  # the trace's beginning, in the clock's nanoseconds
+        self._end: int | None = None
+        self._last_ns = 0
+        self._switches: int | None = None
+        self._first_switches = 0
+        self._lost_since_tick = 0
+        self._saw_cpu = False
+        rows = Rows(self.writer, self._directory)
+        self._exact = Exact(rows, self._directory) if header.probed else None
+        self._sampled = Sampled(rows, self._directory) if not header.probed and header.observed else None
+        self._intervals = SwitchIntervals(self.writer, header.interval_us, argument=interval_argument)
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Totals:
+        """Convert all; call ``progress`` with the bytes of spool read so far."""
+        for chunk in self._chunks():
+            self._convert(chunk)
+            if progress:
+                progress(self._reader.position)
+        self._close()
+        return self.totals
+
+    def _chunks(self) -> Iterator[list[Batch]]:
+        chunk: list[Batch] = []
+        records = 0
+        for batch in self._reader.batches():
+            chunk.append(batch)
+            records += len(batch.records)
+            self.totals.complete = batch.last
+            if records >= CHUNK_RECORDS or len(chunk) >= CHUNK_TICKS:
+                yield chunk
+                chunk, records = [], 0
+        if chunk:
+            yield chunk
+
+    def _convert(self, chunk: list[Batch]) -> None:
+        for batch in chunk:
+            self._clock.add(batch.stamp, batch.monotonic_ns, batch.pair_error_ns)
+        records = np.concatenate([b.records for b in chunk])
+        time = self._clock.convert(records["stamp"] & ~spool.LAP_BIT)
+        kind = (records["word"] & np.uint64(31)).astype(np.uint8)
+        thread = (records["word"] >> np.uint64(12) & np.uint64(0xFFFFF)).astype(np.int32)
+        arg = records["word"] >> np.uint64(32)
+        self._find_bounds(kind, time)
+        time -= self._zero or 0
+        np.maximum(time, self._last_ns, out=time)
+        # Processors' counters agree to nanoseconds, not exactly; slot order is the order of events.
+        np.maximum.accumulate(time, out=time)
+        if len(time):
+            self._last_ns = int(time[-1])
+        self._hear(kind, thread, arg, time)
+        self._see_ticks(chunk, kind, arg)
+        self._see_intervals(chunk, kind, thread, arg, time)
+        self._see_cpus(chunk)
+        if self._exact:
+            self._exact.feed(kind, thread, time)
+        if self._sampled:
+            self._sampled.feed(chunk, self._relative)
+        self._last_ns = max(self._last_ns, self._relative(chunk[-1].monotonic_ns))
+        self._clock.forget()
+
+    def _relative(self, monotonic_ns: int) -> int:
+        """Turn CLOCK_MONOTONIC into the trace's time, kept inside the trace."""
+        since = monotonic_ns - self._clock.start_monotonic_ns - (self._zero or 0)
+        return max(since if self._end is None else min(since, self._end), 0)
+
+    def _find_bounds(self, kind: npt.NDArray[np.uint8], time: Int) -> None:
+        if self._zero is None and (begins := np.flatnonzero(kind == spool.BEGIN)).size:
+            self._zero = int(time[begins[0]])
+        if (ends := np.flatnonzero(kind == spool.END)).size:
+            self._end = int(time[ends[0]]) - (self._zero or 0)
+
+    def _hear(
+        self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], arg: npt.NDArray[Any], time: Int
+    ) -> None:
+        told = np.flatnonzero(
+            (kind >= spool.THREAD) & (kind != spool.BEGIN) & (kind != spool.END)
+        )
+        for k, who, what, when in zip(
+            kind[told].tolist(), thread[told].tolist(), arg[told].tolist(), time[told].tolist(), strict=True
+        ):
+            self._directory.hear(k, who, what, when)
+
+    def _see_ticks(self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any]) -> None:
+        lost = np.where(kind == spool.LOST, arg, 0).astype(np.int64)
+        self.totals.dropped += int(lost.sum())
+        ends = np.cumsum([len(b.records) for b in chunk])
+        lost_by = np.concatenate((np.zeros(1, np.int64), np.cumsum(lost)))[ends]
+        told = -self._lost_since_tick
+        rows: list[tuple[int, int, int, int]] = []
+        for batch, lost_now in zip(chunk, lost_by.tolist(), strict=True):
+            if self._switches is None:
+                self._switches = self._first_switches = batch.switches
+            self.totals.switches = batch.switches - self._first_switches
+            if batch.tick:
+                rows.append(
+                    (
+                        self._relative(batch.monotonic_ns),
+                        batch.late_ns,
+                        batch.switches - self._switches,
+                        lost_now - told,
+                    )
+                )
+                self._switches, told = batch.switches, lost_now
+        self._lost_since_tick = int(lost_by[-1]) - told
+        self.totals.ticks += len(rows)
+        self.totals.late_ticks += sum(row[1] > self._period_ns for row in rows)
+        if rows:
+            self.writer.write("samples", list(np.array(rows, np.int64).T))
+
+    def _see_intervals(
+        self,
+        chunk: list[Batch],
+        kind: npt.NDArray[np.uint8],
+        thread: npt.NDArray[np.int32],
+        arg: npt.NDArray[Any],
+        time: Int,
+    ) -> None:
+        asks = kind == spool.REQUEST
+        at = np.array([self._relative(b.monotonic_ns) for b in chunk], np.int64)
+        seen = np.array([b.interval_us for b in chunk], np.int64)
+        self._intervals.see(
+            np.concatenate((time[asks], at)),
+            np.concatenate((arg[asks].astype(np.int64), seen)),
+            np.concatenate((thread[asks].astype(np.int64), np.full(len(chunk), -1, np.int64))),
+        )
+
+    def _see_cpus(self, chunk: list[Batch]) -> None:
+        for batch in chunk:
+            if not len(batch.cpus):
+                continue
+            take = self._directory.cpu if self._saw_cpu else self._directory.start_cpu
+            for native_id, cpu_ns in zip(
+                batch.cpus["native_id"].tolist(), batch.cpus["cpu_ns"].tolist(), strict=True
+            ):
+                take(native_id, cpu_ns)
+            self._saw_cpu = True
+
+    def _close(self) -> None:
+        header = self._reader.header
+        t = self.totals
+        t.duration_ns = self._last_ns if self._end is None else self._end
+        t.start_monotonic_ns = self._clock.start_monotonic_ns + (self._zero or 0)
+        t.start_unix_ns = header.start_unix_ns + (self._zero or 0)
+        t.clock_error_ns = self._clock.error_ns
+        for source in (self._exact, self._sampled):
+            if source:
+                source.end(t.duration_ns)
+        if self._exact:
+            t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
+        self._write_threads()
+        self.writer.close()
+
+    def _write_threads(self) -> None:
+        threads = self._directory.threads
+        columns: list[list[Any]] = [
+            list(range(len(threads))),
+            [t.native_id for t in threads],
+            [t.ident for t in threads],
+            [t.label for t in threads],
+            [0] * len(threads),
+            [t.native_id == self._reader.header.pid for t in threads],
+            [t.first_ns for t in threads],
+            [t.last_ns for t in threads],
+            [t.run_ns for t in threads],
+            [t.wait_ns for t in threads],
+            [None if t.cpu_last_ns is None else max(t.cpu_last_ns - t.cpu_first_ns, 0) for t in threads],
+        ]
+        self.writer.write("threads", columns)
