@@ -1,16 +1,23 @@
 """A finished recording: its tables, read from the Arrow files only when asked for, and its metadata."""
 
-import json
-from collections.abc import Iterator, Mapping
+from __future__ import annotations
+
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from gilscope import schema
 from gilscope.errors import TraceFormatError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
+
 METADATA_FILE = "metadata.json"
+SPOOL_FILE = "spool.bin"
+
+# What this module needs is imported where it is first needed: `import gilscope` must cost a traced program
+# next to nothing.
 
 
 class Recording:
@@ -19,7 +26,7 @@ class Recording:
     Tables of a trace on disk are memory-mapped: a table larger than memory can be read in batches.
 
     Args:
-        path: folder with one Arrow IPC file per table, or None when ``tables`` holds them all.
+        folder: folder with one Arrow IPC file per table, or None when ``tables`` holds them all.
         metadata: the content of ``metadata.json``.
         tables: tables held in memory, for recordings made by hand.
 
@@ -31,13 +38,14 @@ class Recording:
 
     def __init__(
         self,
-        path: Path | None,
+        folder: Path | None,
         metadata: dict[str, Any],
         tables: Mapping[str, pa.Table] | None = None,
     ) -> None:
-        self._folder = path
+        self._folder = folder
         self._metadata = metadata
         self._tables: dict[str, pa.Table] = dict(tables or {})
+        self._checked: set[str] = set()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -46,7 +54,7 @@ class Recording:
 
     @property
     def threads(self) -> pa.Table:
-        """One row per thread that took or asked for the GIL (see the README for the columns)."""
+        """One row per thread that took or asked for the GIL, in order of appearance."""
         return self.table("threads")
 
     @property
@@ -78,6 +86,8 @@ class Recording:
         Raises:
             TraceFormatError: the file is missing, damaged, or has other columns.
         """
+        from gilscope import schema
+
         if name not in self._tables:
             if self._folder is None:
                 self._tables[name] = schema.TABLES[name].empty_table()
@@ -92,59 +102,117 @@ class Recording:
         Raises:
             TraceFormatError: the file is missing, damaged, or has other columns.
         """
-        if self._folder is None:
+        if self._folder is None or name in self._tables:
             yield from self.table(name).to_batches()
             return
         with self._open(name) as reader:
             for i in range(reader.num_record_batches):
                 yield self._guard(name, lambda i=i: reader.get_batch(i))
 
-    def num_rows(self, name: str) -> int:
-        """Return how many rows a table has, without reading its columns."""
-        return self.table(name).num_rows
-
     def _file(self, name: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{name}.arrow"
 
     def _open(self, name: str) -> pa.ipc.RecordBatchFileReader:
-        reader = self._guard(name, lambda: pa.ipc.open_file(pa.memory_map(str(self._file(name)))))
+        import pyarrow as pa
+
+        from gilscope import schema
+
+        file = self._file(name)
+        self._guard(name, lambda: self._check(file))
+        reader = self._guard(name, lambda: pa.ipc.open_file(pa.memory_map(str(file))))
         if not reader.schema.equals(schema.TABLES[name]):
             raise TraceFormatError(
-                f"{self._file(name)}: expected the columns {schema.TABLES[name].names} of gilscope's table "
+                f"{file}: expected the columns {schema.TABLES[name].names} of gilscope's table "
                 f"{name!r}, found {reader.schema.names}; the file belongs to another program or version"
             )
         return reader
 
-    def _guard(self, name: str, read: Any) -> Any:
+    def _check(self, file: Path) -> None:
+        """Compare a file with the size and checksum that the metadata has of it, once."""
+        expected = self._metadata.get("files", {}).get(file.name)
+        if file.name in self._checked or expected is None:
+            return
+        found = describe_file(file)
+        if found != expected:
+            raise TraceFormatError(
+                f"{file}: damaged: expected {expected['bytes']} bytes with CRC-32 {expected['crc32']:08x}, "
+                f"found {found['bytes']} bytes with CRC-32 {found['crc32']:08x}; record the trace again or "
+                "copy the folder again"
+            )
+        self._checked.add(file.name)
+
+    def _guard(self, name: str, read: Callable[[], Any]) -> Any:
         """Call ``read`` and turn what Arrow raises about a damaged file into a TraceFormatError."""
+        import pyarrow as pa
+
         try:
             return read()
+        except TraceFormatError:
+            raise
         except FileNotFoundError:
             raise TraceFormatError(
                 f"{self._file(name)}: the table {name!r} is missing from this trace; record it again, "
                 "or copy the whole folder"
             ) from None
-        except (pa.ArrowInvalid, pa.ArrowException, OSError, EOFError) as error:
+        except (pa.ArrowException, OSError, EOFError, ValueError) as error:
             raise TraceFormatError(f"{self._file(name)}: not a readable Arrow IPC file: {error}") from error
+
+
+def describe_file(file: Path) -> dict[str, int]:
+    """Return a file's size and its CRC-32 (Arrow IPC files carry no checksum of their own)."""
+    import zlib
+
+    crc = size = 0
+    with file.open("rb") as f:
+        while piece := f.read(1 << 20):
+            crc = zlib.crc32(piece, crc)
+            size += len(piece)
+    return {"bytes": size, "crc32": crc}
+
+
+def _metadata_crc(metadata: dict[str, Any]) -> int:
+    import json
+    import zlib
+
+    rest = {key: value for key, value in metadata.items() if key != "crc32"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
+def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
+    """Write ``metadata.json`` into a trace folder, whole or not at all."""
+    import json
+
+    text = json.dumps({**metadata, "crc32": _metadata_crc(metadata)}, indent=2)
+    temporary = folder / f"{METADATA_FILE}.new"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, folder / METADATA_FILE)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Read ``metadata.json`` of a trace folder.
 
     Raises:
-        TraceFormatError: it is missing, not JSON, or not an object.
+        TraceFormatError: it is missing, not JSON, not an object, or damaged.
     """
+    import json
+
     file = folder / METADATA_FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise TraceFormatError(
-            f"{folder}: no {METADATA_FILE} in it, so this is not a trace; expected a folder written by "
+            f"{folder}: no {METADATA_FILE} in it, so this is no trace; expected a folder written by "
             "gilscope.trace()"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise TraceFormatError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise TraceFormatError(f"{file}: expected a JSON object, found {type(content).__name__}")
+    if content.pop("crc32", None) != _metadata_crc(content):
+        raise TraceFormatError(
+            f"{file}: damaged: its checksum does not fit its content; copy the folder again, or record again"
+        )
+    if not isinstance(content.get("files", {}), dict):
+        raise TraceFormatError(f"{file}: expected 'files' to be an object")
     return content

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from gilscope import spool
 from gilscope.names import Directory
 from gilscope.sources import Exact, Sampled
 from gilscope.spool import Batch, Clock, SpoolReader
-from gilscope.writer import Rows, SwitchIntervals, Writer
+from gilscope.writer import Rows, SwitchIntervals, Writer, column, strings
 
 CHUNK_RECORDS = 1 << 19
 CHUNK_TICKS = 1 << 16
@@ -204,17 +205,26 @@ class Conversion:
 
     def _write_threads(self) -> None:
         threads = self._directory.threads
-        columns: list[list[Any]] = [
-            list(range(len(threads))),
-            [t.native_id for t in threads],
-            [t.ident for t in threads],
-            [t.label for t in threads],
-            [0] * len(threads),
-            [t.native_id == self._reader.header.pid for t in threads],
-            [t.first_ns for t in threads],
-            [t.last_ns for t in threads],
-            [t.run_ns for t in threads],
-            [t.wait_ns for t in threads],
-            [None if t.cpu_last_ns is None else max(t.cpu_last_ns - t.cpu_first_ns, 0) for t in threads],
-        ]
-        self.writer.write("threads", columns)
+        idents = [t.ident for t in threads]
+        cpus = [t.cpu_last_ns for t in threads]
+        spent = [max((last or 0) - t.cpu_first_ns, 0) for last, t in zip(cpus, threads, strict=True)]
+        self.writer.write(
+            "threads",
+            [
+                np.arange(len(threads)),
+                np.array([t.native_id for t in threads], np.int64),
+                column(
+                    np.array([i or 0 for i in idents], np.uint64),
+                    pa.uint64(),
+                    np.array([i is None for i in idents], np.bool_),
+                ),
+                strings([t.label for t in threads]),
+                np.zeros(len(threads), np.int32),
+                np.array([t.native_id == self._reader.header.pid for t in threads], np.bool_),
+                np.array([t.first_ns for t in threads], np.int64),
+                np.array([t.last_ns for t in threads], np.int64),
+                np.array([t.run_ns for t in threads], np.int64),
+                np.array([t.wait_ns for t in threads], np.int64),
+                column(np.array(spent, np.int64), pa.int64(), np.array([c is None for c in cpus], np.bool_)),
+            ],
+        )

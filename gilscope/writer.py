@@ -1,5 +1,6 @@
 """Writing the tables of a trace as Arrow files, a record batch at a time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ class Writer:
             columns: one array a column, in the schema's order.
         """
         fields = schema.TABLES[name]
-        batch = pa.record_batch([_array(c, f.type) for c, f in zip(columns, fields, strict=True)], fields)
+        batch = pa.RecordBatch.from_arrays(
+            [c if isinstance(c, pa.Array) else column(c, f.type) for c, f in zip(columns, fields, strict=True)],
+            schema=fields,
+        )
         self._writer(name).write_batch(batch)
 
     def _writer(self, name: str) -> pa.ipc.RecordBatchFileWriter:
@@ -51,21 +55,40 @@ class Writer:
         self._open.clear()
 
 
-def _array(values: Any, kind: pa.DataType) -> pa.Array:
-    if isinstance(values, pa.Array):
-        return values
-    return pa.array(values, kind)
+def column(
+    values: npt.NDArray[Any], kind: pa.DataType, null: npt.NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """Return an Arrow array of numbers or booleans, null where ``null`` is true.
+
+    `pyarrow.array` would import pandas, which takes as long as a short trace and cannot be done at
+    interpreter exit.
+    """
+    if pa.types.is_boolean(kind):
+        data = np.packbits(values, bitorder="little")
+    else:
+        data = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    if null is None or not null.any():
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
+    valid = np.packbits(~null, bitorder="little")
+    return pa.Array.from_buffers(
+        kind, len(values), [pa.py_buffer(valid), pa.py_buffer(data)], int(np.count_nonzero(null))
+    )
+
+
+def strings(values: Sequence[str]) -> pa.Array:
+    """Return an Arrow array of strings; like `column`, without `pyarrow.array`."""
+    encoded = [v.encode("utf-8", "backslashreplace") for v in values]
+    offsets = np.concatenate(([0], np.cumsum([len(e) for e in encoded]))).astype(np.int32)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def _coded(codes: npt.NDArray[np.int8], words: tuple[str, ...]) -> pa.DictionaryArray:
     """Return a dictionary array; negative codes are null."""
-    null = codes < 0
-    indices = pa.array(codes, pa.int8(), mask=null if null.any() else None)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(words))
+    return pa.DictionaryArray.from_arrays(column(codes, pa.int8(), codes < 0), strings(words))
 
 
 def _nullable(times: Int) -> pa.Array:
-    return pa.array(times, pa.int64(), mask=times == tr.NO_TIME)
+    return column(times, pa.int64(), times == tr.NO_TIME)
 
 
 class Rows:
@@ -145,7 +168,7 @@ class SwitchIntervals:
             [
                 time,
                 interval_us.astype(np.int64) * 1000,
-                pa.array(thread.astype(np.int32), pa.int32(), mask=thread < 0),
+                column(thread, pa.int32(), thread < 0),
                 _coded(np.full(len(time), source, np.int8), schema.SOURCES),
             ],
         )

@@ -1,0 +1,53 @@
+"""gilscope: who holds the GIL, who waits for it, and what every hand-off costs."""
+
+from typing import TYPE_CHECKING, Any
+
+from gilscope.errors import (
+    EdgesUnavailableError,
+    GilscopeError,
+    OptionError,
+    TraceActiveError,
+    TraceExistsError,
+    TraceFormatError,
+    TraceStateError,
+    TraceWriteError,
+    UnsupportedInterpreterError,
+    UnsupportedPlatformError,
+)
+from gilscope.tracer import Trace, load, trace
+
+if TYPE_CHECKING:
+    from gilscope import analysis
+
+    __version__: str
+
+__all__ = [
+    "EdgesUnavailableError",
+    "GilscopeError",
+    "OptionError",
+    "Trace",
+    "TraceActiveError",
+    "TraceExistsError",
+    "TraceFormatError",
+    "TraceStateError",
+    "TraceWriteError",
+    "UnsupportedInterpreterError",
+    "UnsupportedPlatformError",
+    "__version__",
+    "analysis",
+    "load",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: they need pandas, or time to import.
+    if name == "analysis":
+        import importlib
+
+        return importlib.import_module("gilscope.analysis")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gilscope")
+    raise AttributeError(f"module 'gilscope' has no attribute {name!r}")

@@ -1,0 +1,173 @@
+"""The command ``gilscope``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gilscope
+from gilscope.errors import GilscopeError, OptionError
+from gilscope.options import DEFAULT_PATH, EDGES
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def seconds(text: str) -> float:
+    """Read a time such as ``0.001``, ``1ms`` or ``500us`` as seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no time.
+
+    Example:
+        >>> seconds("5ms")
+        0.005
+    """
+    for unit, size in _UNITS.items():
+        number = text.removesuffix(unit)
+        if number != text and not number.endswith(tuple("num")):
+            break
+    else:
+        number, size = text, 1.0
+    try:
+        return float(number) * size
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 0.001, 1ms or 500us") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gilscope", description="See who holds the GIL, who waits for it, and what every hand-off costs."
+    )
+    parser.add_argument("--version", action="version", version=f"gilscope {gilscope.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    for name, function, what in (
+        ("report", _report, "say who ran, who waited, and what it cost"),
+        ("info", _info, "print the metadata of a trace and the sizes of its tables"),
+        ("view", _view, "open the timeline in the browser, in VizTracer's viewer"),
+        ("export", _export, "write the timeline as a file for vizviewer"),
+    ):
+        command = commands.add_parser(name, help=what, description=what.capitalize() + ".")
+        command.add_argument("trace", nargs="?", default=DEFAULT_PATH, help="a trace (default: %(default)s)")
+        command.set_defaults(function=function)
+        _OPTIONS.get(name, lambda _c: None)(command)
+    doctor = commands.add_parser(
+        "doctor",
+        help="prove that tracing works on this interpreter, and measure what it costs",
+        description="Prove probe and layout on this interpreter; measure the cost of a transition and the "
+        "lateness of a tick; say what is not supported here.",
+    )
+    doctor.set_defaults(function=_doctor)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a script or a module under the tracer",
+        description="Run a script or a module as python would, and record it.",
+        usage="gilscope run [-o OUT] [--overwrite] [--edges EDGES] [--period TIME] [--switch-interval TIME] "
+        "[-q] (SCRIPT | -m MODULE) [ARG ...]",
+    )
+    run.add_argument(
+        "-o", "--output", metavar="OUT", help=f"folder to write (default: {DEFAULT_PATH}, written over)"
+    )
+    run.add_argument("--overwrite", action="store_true", help="replace a trace that is at OUT")
+    run.add_argument("--edges", choices=EDGES, default="auto", help="how edges are known (default: auto)")
+    run.add_argument("--period", type=seconds, metavar="TIME", help="time between two ticks, such as 1ms")
+    run.add_argument("--switch-interval", type=seconds, metavar="TIME", help="switch interval to set")
+    run.add_argument("-q", "--quiet", action="store_true", help="print nothing of gilscope's own")
+    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a library module as a script")
+    run.add_argument("script", nargs=argparse.REMAINDER, help="script to run, and its arguments")
+    run.set_defaults(function=_run)
+
+
+def _report_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _view_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    command.add_argument("--server-only", action="store_true", help="print the address, open no browser")
+
+
+def _export_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--output", default="timeline.json.gz", help="ends in .json or .json.gz")
+
+
+_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "report": _report_options,
+    "view": _view_options,
+    "export": _export_options,
+}
+
+
+def _run(args: argparse.Namespace) -> int:
+    from gilscope.runner import run
+
+    command = args.module if args.module is not None else args.script
+    if command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        raise OptionError("nothing to run: give a script, or -m and a module")
+    tracing = gilscope.trace(
+        args.output or DEFAULT_PATH,
+        edges=args.edges,
+        period=args.period,
+        switch_interval=args.switch_interval,
+        overwrite=args.overwrite or args.output is None,
+        quiet=args.quiet,
+    )
+    return run(tracing, command, module=args.module is not None)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from gilscope import report
+
+    t = gilscope.load(args.trace)
+    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(report.as_json(t) if args.json else report.text(t, color=color).rstrip())
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from gilscope import schema
+
+    t = gilscope.load(args.trace)
+    rows = {name: t.table(name).num_rows for name in schema.TABLES}
+    print(json.dumps({**t.metadata, "rows": rows}, indent=2))
+    return 0
+
+
+def _view(args: argparse.Namespace) -> int:
+    gilscope.load(args.trace).view(port=args.port, open_browser=not args.server_only)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    print(gilscope.load(args.trace).to_viztracer(Path(args.output)))
+    return 0
+
+
+def _doctor(_args: argparse.Namespace) -> int:
+    from gilscope.doctor import examine
+
+    return examine()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        status: int = args.function(args)
+    except GilscopeError as error:
+        print(f"gilscope: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status

@@ -1,0 +1,71 @@
+"""What `gilscope.trace` may be told, checked before anything is touched."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+from gilscope.errors import OptionError
+
+DEFAULT_PATH = "trace.gilscope"
+Edges = Literal["auto", "exact", "sampled"]
+EDGES = ("auto", "exact", "sampled")
+SAMPLED_PERIOD_S = 0.001
+EXACT_PERIOD_S = 0.01
+_MOST_S = 3600.0
+_LEAST_PERIOD_S = 1e-5
+_MOST_INTERVAL_S = 4294.0  # microseconds in 32 bits
+
+
+class Options:
+    """The arguments of `gilscope.trace`, valid.
+
+    Raises:
+        OptionError: an argument has a value that cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        edges: str,
+        period: float | None,
+        switch_interval: float | None,
+        overwrite: bool,
+        quiet: bool,
+    ) -> None:
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise OptionError(f"path must be a string, a path or None, not {path!r}")
+        if isinstance(path, str) and not path:
+            raise OptionError("path is empty; give a folder name such as 'run.gilscope', or None")
+        if edges not in EDGES:
+            raise OptionError(f"edges must be one of {', '.join(map(repr, EDGES))}, not {edges!r}")
+        self.path = None if path is None else Path(os.fsdecode(path))
+        self.edges = edges
+        self.period = None if period is None else _seconds("period", period, _LEAST_PERIOD_S, _MOST_S)
+        self.switch_interval = (
+            None
+            if switch_interval is None
+            else _seconds("switch_interval", switch_interval, 1e-6, _MOST_INTERVAL_S)
+        )
+        self.overwrite = bool(overwrite)
+        self.quiet = bool(quiet)
+
+    def period_ns(self, *, exact: bool) -> int:
+        """Return the period to use: the one asked for, or the default of these edges."""
+        default = EXACT_PERIOD_S if exact else SAMPLED_PERIOD_S
+        return round((default if self.period is None else self.period) * 1e9)
+
+
+def _seconds(name: str, value: object, least: float, most: float) -> float:
+    expected = f"{name} must be a number of seconds from {least:g} to {most:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionError(f"{expected}, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not least <= seconds <= most:  # also false for NaN
+        raise OptionError(f"{expected}, not {value!r}")
+    return seconds

@@ -1,0 +1,211 @@
+"""One recording in this process: what is changed when it begins is put back when it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from gilscope.errors import (
+    EdgesUnavailableError,
+    TraceActiveError,
+    TraceWriteError,
+    UnsupportedInterpreterError,
+    UnsupportedPlatformError,
+)
+from gilscope.folder import Destination, write_error
+from gilscope.options import Options
+from gilscope.recording import write_metadata
+from gilscope.threadnames import NameTeller
+
+_active: Session | None = None
+
+
+def refuse_where_impossible() -> None:
+    if not sys.platform.startswith("linux"):
+        raise UnsupportedPlatformError(
+            f"gilscope traces on Linux only, this is {sys.platform!r}; loading and analysing traces that "
+            "were recorded on Linux works here"
+        )
+    if sys.implementation.name != "cpython":
+        raise UnsupportedInterpreterError(
+            f"gilscope traces CPython 3.11 to 3.15, this is {sys.implementation.name}"
+        )
+    # Before the native core is loaded: importing an extension may turn a GIL on.
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise UnsupportedInterpreterError(
+            "this free-threaded Python runs with the GIL off: there is no lock to trace, no thread waits "
+            "for it. Run with PYTHON_GIL=1 (or -X gil=1) to see what the same program does under a GIL"
+        )
+
+
+def _prove(edges: str) -> tuple[bool, str]:
+    """Find out whether exact edges can be had.
+
+    Returns:
+        Whether edges will be exact, and why, in words.
+
+    Raises:
+        EdgesUnavailableError: the edges asked for cannot be had.
+        UnsupportedInterpreterError: the interpreter does not prove itself.
+    """
+    from gilscope import _core
+
+    try:
+        if edges != "sampled":
+            try:
+                _core.prove(probe=True, observe=False)
+            except _core.ProbeError as error:
+                if edges == "exact":
+                    raise EdgesUnavailableError(
+                        f'edges="exact" cannot be had here: {error}; use edges="sampled"'
+                    ) from error
+                reason = f"the probe cannot be installed: {error}"
+            else:
+                return True, "the probe is installed and proven"
+        else:
+            reason = "asked for"
+        _core.prove(probe=False, observe=True)
+    except _core.LayoutError as error:
+        raise UnsupportedInterpreterError(
+            f"this interpreter ({sys.version.split()[0]}) is not laid out as expected, so nothing is "
+            f"recorded: {error}. Please report it with the output of 'gilscope doctor'"
+        ) from error
+    except _core.StatesError as error:
+        raise EdgesUnavailableError(f"sampled edges cannot be had here: {error}") from error
+    return False, reason
+
+
+def _facts(options: Options, exact: bool, reason: str) -> dict[str, Any]:
+    """What is known when a trace begins, as keys of ``metadata.json``."""
+    from importlib.metadata import version
+
+    from gilscope import _core
+
+    system = os.uname()
+    return {
+        "gilscope_version": version("gilscope"),
+        "python_version": sys.version.split()[0],
+        "python_build": sys.version,
+        "gil_enabled": True,
+        "platform": f"{system.sysname}-{system.release}-{system.machine}",
+        "host": system.nodename,
+        "pid": os.getpid(),
+        "argv": list(sys.argv),
+        "edges": "exact" if exact else "sampled",
+        "edges_reason": reason,
+        "period_s": options.period_ns(exact=exact) / 1e9,
+        "clock": _core.prove(probe=False, observe=False)["clock"],
+        "interval_argument": options.switch_interval is not None,
+        "complete": False,
+        "not_measured": [],
+    }
+
+
+class Session:
+    """A recording from start to stop.
+
+    Raises:
+        TraceActiveError: another one is active in this process.
+        GilscopeError: whatever else stands in the way; then nothing has been changed.
+    """
+
+    def __init__(self, options: Options) -> None:
+        global _active
+        if _active is not None:
+            raise TraceActiveError(
+                "a trace is active in this process already; end it first, there is one GIL to trace"
+            )
+        refuse_where_impossible()
+        exact, reason = _prove(options.edges)
+        self.options = options
+        self.pid = os.getpid()
+        self.facts = _facts(options, exact, reason)
+        self.destination = Destination(options.path, overwrite=options.overwrite)
+        self._interval_before: float | None = None
+        _active = self
+        try:
+            self._begin(exact)
+        except BaseException:
+            _active = None
+            self._put_back_interval()
+            self.destination.undo()
+            raise
+
+    def _begin(self, exact: bool) -> None:
+        from gilscope import _core
+
+        self._names = NameTeller(_core.name_thread)
+        try:
+            write_metadata(self.destination.path, self.facts)
+            if self.options.switch_interval is not None:
+                self._interval_before = sys.getswitchinterval()
+                sys.setswitchinterval(self.options.switch_interval)
+                self._interval_set = sys.getswitchinterval()
+            _core.start(
+                self.destination.spool,
+                probe=exact,
+                observe=not exact,
+                period_ns=self.options.period_ns(exact=exact),
+            )
+        except OSError as error:
+            raise write_error(self.destination.path, error) from error
+        self._names.install()
+        self._names.tell_living()
+
+    def stop(self) -> dict[str, int]:
+        """End the recording and put back what was changed; return what the core says of it."""
+        global _active
+        from gilscope import _core
+
+        try:
+            self._names.tell_living()
+        finally:
+            self._names.remove()
+            result = _core.stop()
+            _active = None
+            self._put_back_interval()
+            self.destination.commit()
+        return {**result}
+
+    def _put_back_interval(self) -> None:
+        """Restore the switch interval, unless the program has set another one meanwhile."""
+        if self._interval_before is None:
+            return
+        if sys.getswitchinterval() == self._interval_set:
+            sys.setswitchinterval(self._interval_before)
+        else:
+            self.facts["not_measured"].append(
+                "the program set a switch interval of its own inside the block; it was left in place"
+            )
+        self._interval_before = None
+
+    def check_destination(self) -> None:
+        """Make sure that the folder is still the one this recording writes to.
+
+        Raises:
+            TraceWriteError: it has been removed or replaced.
+        """
+        if not self.destination.still_ours():
+            raise TraceWriteError(
+                f"{self.destination.path}: the folder was removed or replaced while it was recorded to, so "
+                "the trace is lost; give each process a path of its own"
+            )
+
+
+def active() -> Session | None:
+    """Return the recording that is on in this process, if any."""
+    return _active
+
+
+def _forget_in_child() -> None:
+    """After fork: the core has given up the parent's recording already; the child keeps no part of it."""
+    global _active
+    if _active is not None:
+        _active._names.remove()
+        _active._put_back_interval()
+        _active = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

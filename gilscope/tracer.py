@@ -1,0 +1,365 @@
+"""`trace`, `Trace` and `load`: what users call."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import functools
+import os
+import sys
+import warnings
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from gilscope.errors import OptionError, TraceStateError
+from gilscope.folder import Destination, convert, open_folder, temporary_folder, write_error
+from gilscope.options import DEFAULT_PATH, Edges, Options
+from gilscope.recording import Recording
+from gilscope.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Literal
+
+    import pyarrow as pa
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+
+def _remove_folder(path: Path, pid: int) -> None:
+    import shutil
+
+    if os.getpid() == pid:  # a forked child exits too, and the folder is its parent's
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Trace(Recording):
+    """A trace: the tables, the metadata, and what can be made of them.
+
+    `gilscope.trace` and `gilscope.load` return one. While the block of `gilscope.trace` runs, there is
+    nothing in it yet.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> t.metadata["complete"]
+        True
+        >>> t.threads.column_names[:4]
+        ['thread', 'native_id', 'ident', 'name']
+    """
+
+    def __init__(self, folder: Path | None = None, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(folder, metadata or {})
+        self._ready = folder is not None
+
+    def _settle(self, folder: Path, metadata: dict[str, Any], *, temporary: bool) -> None:
+        """The recording is over: from now on there is something to read."""
+        self._folder, self._metadata, self._ready = folder, metadata, True
+        if temporary:
+            weakref.finalize(self, _remove_folder, folder, os.getpid())
+
+    def _require_ready(self) -> None:
+        if not self._ready:
+            raise TraceStateError(
+                "the trace is still being recorded, or never was: read it after the block of gilscope.trace()"
+            )
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on disk, or None while the trace is being recorded."""
+        return self._folder
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was recorded, where, how, and what could not be measured.
+
+        Raises:
+            TraceStateError: the trace is still being recorded.
+        """
+        self._require_ready()
+        return super().metadata
+
+    def table(self, name: str) -> pa.Table:
+        """Return a whole table by its name (`threads`, `intervals`, ...).
+
+        Raises:
+            TraceStateError: the trace is still being recorded.
+            TraceFormatError: its file is missing, damaged, or has other columns.
+        """
+        self._require_ready()
+        return super().table(name)
+
+    def report(self, format: Literal["text", "json"] = "text") -> str:  # noqa: A002
+        """Say who ran, who waited, and what the hand-offs cost.
+
+        Args:
+            format: ``"text"`` for people, ``"json"`` for programs.
+
+        Returns:
+            The report; times are nanoseconds in JSON.
+
+        Example:
+            >>> import gilscope
+            >>> with gilscope.trace(None) as t:
+            ...     total = sum(range(1000))
+            >>> print(t.report().split()[0])
+            gilscope
+        """
+        from gilscope import report
+
+        if format not in ("text", "json"):
+            raise OptionError(f"format must be 'text' or 'json', not {format!r}")
+        return report.text(self) if format == "text" else report.as_json(self)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write a copy of the trace as a folder of Arrow files.
+
+        Args:
+            path: the folder to make.
+            overwrite: replace a trace that is there already.
+
+        Returns:
+            The folder's absolute path.
+
+        Raises:
+            TraceExistsError: something is there.
+            TraceWriteError: it cannot be written.
+        """
+        import shutil
+
+        self._require_ready()
+        assert self._folder is not None
+        destination = Destination(Path(path), overwrite=overwrite)
+        try:
+            shutil.copytree(
+                self._folder, destination.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("spool.bin")
+            )
+        except (OSError, shutil.Error) as error:
+            destination.undo()
+            cause = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
+            raise write_error(destination.path, cause) from error
+        destination.commit()
+        return destination.path
+
+    def to_viztracer(self, path: str | os.PathLike[str]) -> Path:
+        """Write the timeline as a file that ``vizviewer`` opens: one lane per thread.
+
+        Args:
+            path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
+
+        Returns:
+            The path written.
+
+        Raises:
+            OptionError: another ending.
+            TraceWriteError: it cannot be written.
+        """
+        from gilscope import viztracer
+        from gilscope.progress import progress_bar
+
+        self._require_ready()
+        with progress_bar("writing the timeline", self.intervals.num_rows) as done:
+            viztracer.export(self, Path(path), done)
+        return Path(path)
+
+    def view(self, *, port: int = 0, open_browser: bool = True) -> None:
+        """Show the timeline in VizTracer's viewer, served on this machine until Ctrl-C.
+
+        Args:
+            port: port on 127.0.0.1; 0 picks a free one.
+            open_browser: open the page; the address is printed in any case.
+        """
+        import tempfile
+
+        from gilscope import viewer
+
+        with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
+            file = self.to_viztracer(Path(folder) / "timeline.json.gz")
+            viewer.serve(
+                file,
+                port=port,
+                open_browser=open_browser,
+                ready=lambda url: print(f"gilscope: the timeline is at {url} (Ctrl-C ends)", flush=True),
+            )
+
+
+class _Tracing:
+    """What `trace` returns: a context manager, and a decorator."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._session: Session | None = None
+        self._trace: Trace | None = None
+
+    def __enter__(self) -> Trace:
+        self._session = Session(self._options)
+        self._trace = Trace()
+        atexit.register(self._finish)
+        return self._trace
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        session, trace = self._session, self._trace
+        self._session = None
+        atexit.unregister(self._finish)
+        if session is None or trace is None or session.pid != os.getpid():
+            return  # ended already, or in a forked child
+        stopped = session.stop()
+        _fill(trace, session, stopped)
+        if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
+            print(_one_line(trace, session.options.path), file=sys.stderr)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        import inspect
+
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise OptionError(
+                f"{function.__qualname__} is a generator: decorate what iterates over it, or use "
+                "'with gilscope.trace()' inside"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def traced_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with _Tracing(self._options):
+                    return await function(*args, **kwargs)
+
+            return traced_coroutine  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def traced(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _Tracing(self._options):
+                return function(*args, **kwargs)
+
+        return traced
+
+
+def _fill(trace: Trace, session: Session, stopped: dict[str, int]) -> None:
+    """Convert what was recorded and give it to the trace; the spool goes once the tables stand."""
+    session.check_destination()
+    folder, spool = session.destination.path, session.destination.spool
+    facts = {**session.facts, "complete": stopped["error"] == 0}
+    facts["sampler_cpu_ns"], facts["spool_bytes"] = stopped["sampler_cpu_ns"], stopped["spool_bytes"]
+    if stopped["error"]:
+        facts["not_measured"] = [*facts["not_measured"], _cut_short(stopped["error"])]
+        warnings.warn(f"{folder}: {_cut_short(stopped['error'])}", RuntimeWarning, stacklevel=4)
+    quiet = session.options.quiet
+    try:
+        metadata = convert(spool, folder, facts, quiet=quiet)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        elsewhere = temporary_folder()
+        metadata = convert(spool, elsewhere, facts, quiet=quiet)
+        warnings.warn(
+            f"{folder}: no room for the tables ({error.strerror}); what was recorded is kept there as a spool, "
+            "gilscope.load() reads it",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        trace._settle(elsewhere, metadata, temporary=True)
+    else:
+        spool.unlink(missing_ok=True)
+        trace._settle(folder, metadata, temporary=session.options.path is None)
+
+
+def _cut_short(error: int) -> str:
+    if error == errno.ESTALE:
+        return "the program closed the recorder's file; what came after is not in the trace"
+    return f"writing failed ({os.strerror(error)}); what came after is not in the trace"
+
+
+def _one_line(trace: Trace, path: Path) -> str:
+    m = trace.metadata
+    ran = sum(trace.threads["run_ns"].to_pylist())
+    waited = sum(trace.threads["wait_ns"].to_pylist())
+    name = "" if path == Path(DEFAULT_PATH) else f" {path}"
+    return (
+        f"gilscope: {m['duration_ns'] / 1e9:.2f} s, {trace.threads.num_rows} threads held the GIL for "
+        f"{ran / 1e9:.2f} s and waited {waited / 1e9:.2f} s for it, {m['switches']} switches -> {path} "
+        f"(gilscope report{name}; gilscope view{name})"
+    )
+
+
+def trace(
+    path: str | os.PathLike[str] | None = DEFAULT_PATH,
+    *,
+    edges: Edges = "auto",
+    period: float | None = None,
+    switch_interval: float | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> _Tracing:
+    """Record who holds the GIL and who waits for it, while a block or a function runs.
+
+    Use it as a context manager, which gives the `Trace`, or as a decorator. One trace at a time can be
+    active in a process; threads of all kinds are in it.
+
+    Args:
+        path: folder to write. The default, ``trace.gilscope`` in the working directory, is written over; one
+            that you give is not, unless ``overwrite``. None keeps nothing beyond the life of the trace.
+        edges: ``"exact"`` stamps each transition where it happens, ``"sampled"`` touches nothing in the
+            process and looks once a period, ``"auto"`` takes exact where it can be had.
+        period: seconds between two ticks of the sampler; None is 10 ms with exact edges, where
+            the tick only collects, and 1 ms with sampled ones.
+        switch_interval: seconds, set for the block as by `sys.setswitchinterval`; None leaves it alone.
+        overwrite: replace a trace that is at ``path``.
+        quiet: print nothing, not even on a terminal.
+
+    Raises:
+        OptionError: an argument cannot be used.
+        TraceExistsError: there is something at ``path`` already.
+        TraceWriteError: ``path`` cannot be written.
+        TraceActiveError: a trace is active.
+        EdgesUnavailableError: the edges asked for cannot be had here.
+        UnsupportedInterpreterError: this Python has no GIL, or one that gilscope does not know.
+        UnsupportedPlatformError: this is not Linux.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> t.metadata["edges"] in ("exact", "sampled")
+        True
+    """
+    default = path == DEFAULT_PATH
+    return _Tracing(Options(path, edges, period, switch_interval, overwrite or default, quiet))
+
+
+def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:
+    """Read a trace from disk.
+
+    Works on every operating system. What a killed process left is read up to its last whole batch.
+
+    Args:
+        path: a folder written by `gilscope.trace`.
+
+    Returns:
+        The trace; its tables are memory-mapped when first asked for.
+
+    Raises:
+        TraceFormatError: the path holds no trace, or one that is damaged.
+
+    Example:
+        >>> import gilscope, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with gilscope.trace(os.path.join(folder, "run.gilscope")):
+        ...         total = sum(range(1000))
+        ...     gilscope.load(os.path.join(folder, "run.gilscope")).metadata["complete"]
+        True
+    """
+    trace = Trace()
+    folder, metadata, temporary = open_folder(Path(path).absolute())
+    trace._settle(folder, metadata, temporary=temporary)
+    return trace
