@@ -101,6 +101,8 @@ class Sampled:
         self._directory = directory
         self._waiting: list[Batch] = []  # the last tick: how long it stands for is not known yet
         self._from_ns = 0
+        self._switches = 0  # the GIL's counter at the tick before
+        self._open: dict[int, tuple[int, int]] = {}  # thread: state and start of what may go on
         self._holder = -1
         self._waiters = 0
 
@@ -124,13 +126,15 @@ class Sampled:
         """Take in that nothing more is known after this time."""
         if self._waiting and time_ns > self._from_ns:
             self._spans(self._waiting, np.array([self._from_ns, time_ns]))
+        self._close(dict(self._open), time_ns)
 
     def _spans(self, ticks: list[Batch], edge: Int) -> None:
         """Write what ticks say; tick i stands for the time from ``edge[i]`` to ``edge[i + 1]``."""
         tick = np.repeat(np.arange(len(ticks)), [len(b.states) for b in ticks])
         states = np.concatenate([b.states for b in ticks])
         thread = self._numbers(states["native_id"], edge[tick])
-        switched = np.diff([b.switches for b in ticks], prepend=ticks[0].switches) != 0
+        switched = np.diff([b.switches for b in ticks], prepend=self._switches) != 0
+        self._switches = ticks[-1].switches
         self._intervals(tick, thread, states["state"] == spool.STATE_RUN, edge, switched)
         self._handoffs(tick, thread, states["state"] == spool.STATE_RUN, edge)
         last = np.full(len(self._directory.threads), -1, np.int64)
@@ -155,8 +159,6 @@ class Sampled:
     ) -> None:
         order = np.argsort(thread, kind="stable")
         tick, thread, runs = tick[order], thread[order], runs[order]
-        if not len(tick):
-            return
         begins = np.ones(len(tick), np.bool_)
         # The GIL's own counter moved: the same holder let it go and took it back in between.
         begins[1:] = (
@@ -165,15 +167,50 @@ class Sampled:
             | (tick[1:] != tick[:-1] + 1)
             | (runs[1:] & switched[tick[1:]])
         )
-        first = np.flatnonzero(begins)
-        last = np.append(first[1:], len(tick)) - 1
-        start = edge[tick[first]]
+        ends = np.ones(len(tick), np.bool_)
+        ends[:-1] = begins[1:]
+        first, last = np.flatnonzero(begins), np.flatnonzero(ends)
+        thread, start, end = thread[first], edge[tick[first]], edge[tick[last] + 1]
         state = np.where(runs[first], tr.RUN, tr.WAIT).astype(np.int8)
-        # Why a hold ended is not seen by sampling.
-        none = np.full(len(first), tr.NO_RELEASE, np.int8)
-        self._rows.intervals(
-            tr.in_order(tr.Intervals(thread[first], state, start, edge[tick[last] + 1] - start, none))
+        self._resume(thread, state, start, int(edge[0]), let_go=bool(switched[0]))
+        goes_on = end == edge[-1]
+        self._open = {
+            int(who): (int(what), int(since))
+            for who, what, since in zip(thread[goes_on], state[goes_on], start[goes_on], strict=True)
+        }
+        done = ~goes_on
+        self._write(thread[done], state[done], start[done], end[done])
+
+    def _resume(
+        self,
+        thread: npt.NDArray[np.int32],
+        state: npt.NDArray[np.int8],
+        start: Int,
+        at: int,
+        *,
+        let_go: bool,
+    ) -> None:
+        """Let intervals that begin a chunk go on from the chunk before; write those that do not."""
+        ended = self._open
+        for i in np.flatnonzero(start == at).tolist():
+            what, since = ended.get(int(thread[i]), (-1, 0))
+            if what == state[i] and not (let_go and what == tr.RUN):
+                start[i] = since
+                del ended[int(thread[i])]
+        self._close(ended, at)
+
+    def _close(self, ended: dict[int, tuple[int, int]], at: int) -> None:
+        rows = np.array([(who, what, since) for who, (what, since) in ended.items()], np.int64).reshape(-1, 3)
+        self._write(
+            rows[:, 0].astype(np.int32), rows[:, 1].astype(np.int8), rows[:, 2], np.full(len(rows), at)
         )
+
+    def _write(
+        self, thread: npt.NDArray[np.int32], state: npt.NDArray[np.int8], start: Int, end: Int
+    ) -> None:
+        # Why a hold ended is not seen by sampling.
+        release = np.full(len(thread), tr.NO_RELEASE, np.int8)
+        self._rows.intervals(tr.in_order(tr.Intervals(thread, state, start, end - start, release)))
 
     def _handoffs(
         self, tick: Int, thread: npt.NDArray[np.int32], runs: npt.NDArray[np.bool_], edge: Int

@@ -56,6 +56,8 @@ class Conversion:
         self._last_ns = 0
         self._switches: int | None = None
         self._first_switches = 0
+        self._switches_begin: int | None = None
+        self._switches_end: int | None = None
         self._lost_since_tick = 0
         self._saw_cpu = False
         rows = Rows(self.writer, self._directory)
@@ -93,7 +95,7 @@ class Conversion:
         kind = (records["word"] & np.uint64(31)).astype(np.uint8)
         thread = (records["word"] >> np.uint64(12) & np.uint64(0xFFFFF)).astype(np.int32)
         arg = records["word"] >> np.uint64(32)
-        self._find_bounds(kind, time)
+        self._find_bounds(kind, time, arg)
         time -= self._zero or 0
         np.maximum(time, self._last_ns, out=time)
         # Processors' counters agree to nanoseconds, not exactly; slot order is the order of events.
@@ -116,11 +118,13 @@ class Conversion:
         since = monotonic_ns - self._clock.start_monotonic_ns - (self._zero or 0)
         return max(since if self._end is None else min(since, self._end), 0)
 
-    def _find_bounds(self, kind: npt.NDArray[np.uint8], time: Int) -> None:
+    def _find_bounds(self, kind: npt.NDArray[np.uint8], time: Int, arg: npt.NDArray[Any]) -> None:
         if self._zero is None and (begins := np.flatnonzero(kind == spool.BEGIN)).size:
             self._zero = int(time[begins[0]])
+            self._switches_begin = int(arg[begins[0]])
         if (ends := np.flatnonzero(kind == spool.END)).size:
             self._end = int(time[ends[0]]) - (self._zero or 0)
+            self._switches_end = int(arg[ends[0]])
 
     def _hear(
         self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], arg: npt.NDArray[Any], time: Int
@@ -195,6 +199,7 @@ class Conversion:
         t.start_monotonic_ns = self._clock.start_monotonic_ns + (self._zero or 0)
         t.start_unix_ns = header.start_unix_ns + (self._zero or 0)
         t.clock_error_ns = self._clock.error_ns
+        t.switches = self._count_switches(t.switches)
         for source in (self._exact, self._sampled):
             if source:
                 source.end(t.duration_ns)
@@ -202,6 +207,13 @@ class Conversion:
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
         self._write_threads()
         self.writer.close()
+
+    def _count_switches(self, between_looks: int) -> int:
+        """Return the switches inside the trace: looks come a little before and after its bounds."""
+        if self._switches_begin is None or self._switches_end is None:
+            return between_looks
+        inside = (self._switches_end - self._switches_begin) % (1 << 32)
+        return inside + max(round((between_looks - inside) / (1 << 32)), 0) * (1 << 32)
 
     def _write_threads(self) -> None:
         threads = self._directory.threads

@@ -242,11 +242,16 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
 bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size)
 {
     probe.layout = *l;
-    if (!put_in_all(hooks, why, why_size))
-        return false;
+    return put_in_all(hooks, why, why_size);
+}
+
+void gs_probe_begin(uint32_t switches, bool recording)
+{
+    emit(GS_BEGIN, switches);
+    if (!recording)
+        return;
     atomic_store(&probe.switch_cond, learnt_switch_cond);
     atomic_store(&probe.cond, learnt_cond);
-    return true;
 }
 
 /* Whoever emits from a hook holds the mutex that belongs to the condition: once we have had it, all who
@@ -258,19 +263,30 @@ static void wait_for_hooks(pthread_cond_t *cond)
     pthread_mutex_unlock(mutex);
 }
 
-void gs_probe_remove(void)
+static void disarm(void)
 {
     atomic_store(&probe.cond, NULL);
     atomic_store(&probe.switch_cond, NULL);
-    take_out_all(hooks);
+}
+
+void gs_probe_end(uint32_t switches, bool recording)
+{
+    emit(GS_END, switches);
+    if (!recording)
+        return;
+    disarm();
     wait_for_hooks(learnt_cond);
     wait_for_hooks(learnt_switch_cond);
 }
 
+void gs_probe_remove(void)
+{
+    take_out_all(hooks);
+}
+
 void gs_probe_abandon(void)
 {
-    atomic_store(&probe.cond, NULL);
-    atomic_store(&probe.switch_cond, NULL);
+    disarm();
     take_out_all(hooks);
 }
 

@@ -21,15 +21,21 @@ struct gs_gil_calls {
 bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
                     size_t why_size);
 
-/* Starts recording into `ring`. The caller holds the GIL, gs_probe_learn() has returned true, and
- * the ring stays open until gs_probe_remove() is back. */
+/* Puts the hooks in; they only pass calls on until gs_probe_begin(). The caller holds the GIL, and
+ * gs_probe_learn() has returned true. Slow: it reads the kernel's list of mappings. */
 bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size);
 
-/* Stops recording, puts back what the slots held, and waits until no thread is inside a hook's own
- * code. The caller holds the GIL. A slot that someone else has changed meanwhile stays as it is. */
+/* Marks the beginning, and with `recording` starts recording transitions. The caller holds the GIL. */
+void gs_probe_begin(uint32_t switches, bool recording);
+
+/* Marks the end, stops recording, and waits until no thread is inside a hook's own code: from then on
+ * nobody touches the ring. The caller holds the GIL. */
+void gs_probe_end(uint32_t switches, bool recording);
+
+/* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is. */
 void gs_probe_remove(void);
 
-/* In a forked child, before anything else runs there: like remove, but nobody to wait for. */
+/* In a forked child, before anything else runs there: like end and remove, but nobody to wait for. */
 void gs_probe_abandon(void);
 
 /* Says where records go from now on, those of hooks and those of gs_probe_emit(), and numbers the

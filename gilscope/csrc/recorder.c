@@ -179,6 +179,13 @@ static void register_fork_handler(void)
         registered = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
 }
 
+static uint32_t switches_now(void)
+{
+    struct gs_gil_view view;
+    gs_layout_gil(&now.layout, &view);
+    return (uint32_t)view.switches;
+}
+
 void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
 {
     gs_recorder_prove(o, &now.layout, out);
@@ -202,19 +209,19 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
         return;
     }
     gs_probe_bind(&now.ring, now.tsc, nudge);
-    gs_probe_emit(GS_BEGIN, 0);
     if (o->probe && !gs_probe_install(&now.layout, out->why, sizeof out->why)) {
         fail(out, GS_NO_PROBE, 0, NULL);
         stop_sampler();
         discard(o);
         return;
     }
+    gs_probe_begin(switches_now(), o->probe);
     now.active = true;
 }
 
 void gs_recorder_stop(void)
 {
-    gs_probe_emit(GS_END, 0);
+    gs_probe_end(switches_now(), now.probing);
     if (now.probing)
         gs_probe_remove();
 }

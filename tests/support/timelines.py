@@ -1,0 +1,107 @@
+"""Recordings made by hand for the timeline's tests."""
+
+import json
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from gilscope import schema
+from gilscope.recording import Recording
+from gilscope.viztracer import FIRST_TID
+
+PID = 4301
+ZERO_NS = 86_400_000_000_123
+
+Row = tuple[int, str, int, int, str | None]
+"""thread, state, start_ns, duration_ns, release"""
+
+HOSTILE_NAMES = (
+    "MainThread",
+    'quote " and \\ back \\" slash',
+    "größer · 線程 🧵",
+    "tab\tline\nbell\x07null\x00del\x7f",
+    "wait (holder:)",
+    "run (x:1)",
+    "</script><b>&amp;",
+    "",
+    "a" * 300,
+)
+
+
+def recording(
+    rows: Iterable[Row],
+    names: Sequence[str | None] = ("MainThread",),
+    batch: int | None = None,
+    **metadata: Any,
+) -> Recording:
+    """Build a recording of these intervals and threads.
+
+    Args:
+        rows: the intervals.
+        names: one per thread; the native ids count up from the pid.
+        batch: rows in each record batch (all in one when None).
+        metadata: added to the metadata.
+    """
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    thread, state, start, duration, release = columns
+    content = [thread, [0] * len(thread), state, start, duration, release]
+    fields = zip(content, schema.INTERVALS.types, strict=True)
+    table = pa.table([pa.array(values, kind) for values, kind in fields], schema=schema.INTERVALS)
+    if batch is not None:
+        table = pa.Table.from_batches(table.to_batches(max_chunksize=batch), schema.INTERVALS)
+    head = {"pid": PID, "start_monotonic_ns": ZERO_NS, "argv": ["prog.py"], **metadata}
+    return Recording(None, head, {"intervals": table, "threads": threads(names)})
+
+
+def threads(names: Sequence[str | None]) -> pa.Table:
+    """Build a threads table with these names."""
+    rows = [{"thread": i, "native_id": PID + i, "name": name} for i, name in enumerate(names)]
+    return pa.Table.from_pylist(rows, schema=schema.THREADS)
+
+
+def events(text: str | bytes) -> list[dict[str, Any]]:
+    """Read a timeline's events, with their times as exact as they are written."""
+    content = json.loads(text, parse_float=Decimal)
+    return list(content["traceEvents"])
+
+
+def slices(text: str | bytes) -> list[Row]:
+    """Read a timeline back into rows, with starts counted from the start of the trace."""
+    return [
+        (
+            event["tid"] - FIRST_TID,
+            event["name"],
+            _ns(event["ts"]) - ZERO_NS,
+            _ns(event["dur"]),
+            event.get("args", {}).get("release"),
+        )
+        for event in events(text)
+        if event["ph"] == "X"
+    ]
+
+
+def totals(rows: Iterable[Row]) -> dict[tuple[int, str], tuple[int, int]]:
+    """Sum up rows: (thread, state) to count and nanoseconds."""
+    sums: dict[tuple[int, str], tuple[int, int]] = {}
+    for thread, state, _start, duration, _release in rows:
+        count, ns = sums.get((thread, state), (0, 0))
+        sums[thread, state] = (count + 1, ns + duration)
+    return sums
+
+
+def two_at_a_time(count: int, lanes: int, step_ns: int = 5_000_001) -> list[Row]:
+    """Return ``count`` turns of a GIL that goes round: each thread waits for one turn, then runs for one."""
+    rows: list[Row] = []
+    for turn in range(count):
+        thread, release = turn % lanes, ("forced", "voluntary")[turn % 2]
+        rows.append((thread, "wait", turn * step_ns, step_ns, None))
+        rows.append((thread, "run", (turn + 1) * step_ns, step_ns, release))
+    return rows
+
+
+def _ns(micros: Decimal) -> int:
+    ns = Decimal(micros) * 1000
+    assert ns == int(ns), f"{micros} us is not a whole number of nanoseconds"
+    return int(ns)

@@ -1,0 +1,112 @@
+"""Folding transitions into intervals and hand-offs agrees with the slow twin, however it is chunked."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gilscope import transitions as tr
+from gilscope.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
+from tests.support import legal, oracle
+
+STATES = ("run", "wait")
+RELEASES = ("forced", "voluntary", "open", None)
+
+
+def arrays(events: list[oracle.Event]) -> tr.Transitions:
+    kinds, threads, times = zip(*events, strict=True) if events else ((), (), ())
+    return tr.Transitions(np.array(kinds, np.uint8), np.array(threads, np.int32), np.array(times, np.int64))
+
+
+def interval_rows(rows: tr.Intervals) -> list[tuple]:
+    return [
+        (thread, STATES[state], start, duration, RELEASES[release])
+        for thread, state, start, duration, release in zip(
+            rows.thread.tolist(),
+            rows.state.tolist(),
+            rows.start.tolist(),
+            rows.duration.tolist(),
+            rows.release.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def handoff_rows(rows: tr.Handoffs) -> list[tuple]:
+    def null(times):
+        return [None if t == tr.NO_TIME else t for t in times.tolist()]
+
+    columns = (
+        rows.from_thread.tolist(),
+        rows.to_thread.tolist(),
+        null(rows.request),
+        null(rows.drop_request),
+        rows.release.tolist(),
+        rows.acquire.tolist(),
+        rows.forced.tolist(),
+        rows.waiters.tolist(),
+    )
+    return list(zip(*columns, strict=True))
+
+
+def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> oracle.Story:
+    story, carry = oracle.Story(), tr.Transitions.none()
+    edges = [0, *sorted(c % (len(events) + 1) for c in cuts), len(events)]
+    folds = []
+    for a, b in zip(edges, edges[1:], strict=False):
+        folds.append(tr.fold(carry.then(arrays(events[a:b]))))
+        carry = folds[-1].carry
+    folds.append(tr.finish(carry, end))
+    for f in folds:
+        assert f.illegal == 0
+        story.intervals += interval_rows(f.intervals)
+        story.handoffs += handoff_rows(f.handoffs)
+    return story
+
+
+@given(legal.events(), st.lists(st.integers(0, 1000), max_size=5), st.integers(0, 1000))
+def test_any_legal_history_in_any_chunks_gives_what_the_slow_twin_tells(events, cuts, after):
+    end = events[-1][2] + after
+
+    expected, found = oracle.tell(events, end), fold_in_chunks(events, cuts, end)
+
+    def key(row):
+        return tuple(map(str, row))
+
+    assert sorted(found.intervals, key=key) == sorted(expected.intervals, key=key)
+    assert found.handoffs == expected.handoffs
+
+
+def test_a_forced_release_is_known_by_the_request_even_when_the_releaser_did_not_wait():
+    events = [(ACQUIRE, 0, 0), (REQUEST, 1, 1), (DROP_REQUEST, 1, 6), (RELEASE, 0, 7), (ACQUIRE, 1, 9)]
+
+    story = fold_in_chunks(events, [], 20)
+
+    assert (0, "run", 0, 7, "forced") in story.intervals
+    assert story.handoffs == [(0, 1, 1, 6, 7, 9, True, 1)]
+
+
+def test_a_release_of_which_the_request_was_not_seen_is_forced_when_the_releaser_waits():
+    events = [(ACQUIRE, 0, 0), (RELEASE, 0, 7), (FORCED, 0, 8), (ACQUIRE, 1, 9)]
+
+    assert (0, "run", 0, 7, "forced") in fold_in_chunks(events, [], 20).intervals
+
+
+def test_a_releaser_that_comes_back_first_makes_no_handoff():
+    events = [(ACQUIRE, 0, 0), (REQUEST, 1, 1), (RELEASE, 0, 7), (ACQUIRE, 0, 8), (RELEASE, 0, 9)]
+
+    story = fold_in_chunks(events, [3], 20)
+
+    assert story.handoffs == []
+    assert (1, "wait", 1, 19, None) in story.intervals
+
+
+def test_two_acquires_in_a_row_are_counted_and_make_no_interval():
+    folded = tr.fold(arrays([(ACQUIRE, 0, 0), (ACQUIRE, 1, 5), (RELEASE, 1, 6), (ACQUIRE, 0, 9)]))
+
+    assert folded.illegal == 1
+    assert interval_rows(folded.intervals) == [(1, "run", 5, 1, "voluntary")]
+
+
+def test_nothing_gives_nothing():
+    for folded in (tr.fold(tr.Transitions.none()), tr.finish(tr.Transitions.none(), 5)):
+        assert (len(folded.intervals.thread), len(folded.handoffs.to_thread), folded.illegal) == (0, 0, 0)
