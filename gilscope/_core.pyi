@@ -1,17 +1,21 @@
 import os
-from typing import TypedDict
+from typing import TypedDict, type_check_only
 
-class _Stopped(TypedDict):
+@type_check_only
+class Stopped(TypedDict):
     spool_bytes: int
     sampler_cpu_ns: int
     error: int
+    hooks_stayed: bool
 
-class _Proof(TypedDict):
+@type_check_only
+class Proof(TypedDict):
     clock: str
-    slots: int
+    slots: list[int]
     requested_flag: bool
 
-class _Cost(TypedDict):
+@type_check_only
+class Cost(TypedDict):
     event_ns: float
     bare_call_ns: float
     clock_read_ns: float
@@ -21,8 +25,8 @@ class ProbeError(RuntimeError): ...
 class StatesError(RuntimeError): ...
 
 def start(spool: str | os.PathLike[str], probe: bool, observe: bool, period_ns: int) -> None: ...
-def stop() -> _Stopped: ...
-def prove(probe: bool, observe: bool) -> _Proof: ...
+def stop() -> Stopped: ...
+def prove(probe: bool, observe: bool) -> Proof: ...
 def name_thread(native_id: int, ident: int, name: str, /) -> None: ...
 def active() -> bool: ...
-def event_cost(n: int, /) -> _Cost: ...
+def event_cost(n: int, /) -> Cost: ...

@@ -187,7 +187,9 @@ def overhead(t: Recording) -> pd.DataFrame:
             low, high = _share_interval(start, duration, wall)
             figures[f"{word}_share_low"], figures[f"{word}_share_high"] = low, high
     count = len(handoffs) if exact else int(t.metadata["switches"])
-    gaps = handoffs.gap_ns[handoffs.waiters > 0].dropna().astype(float).quantile([0.5, 0.9, 0.99, 1.0]).to_list()
+    gaps = (
+        handoffs.gap_ns[handoffs.waiters > 0].dropna().astype(float).quantile([0.5, 0.9, 0.99, 1.0]).to_list()
+    )
     figures |= {
         "handoffs": count,
         "forced": int(handoffs.forced.sum()) if exact else None,

@@ -26,14 +26,9 @@ def seconds(text: str) -> float:
         >>> seconds("5ms")
         0.005
     """
-    for unit, size in _UNITS.items():
-        number = text.removesuffix(unit)
-        if number != text and not number.endswith(tuple("num")):
-            break
-    else:
-        number, size = text, 1.0
+    unit = next((u for u in _UNITS if text.endswith(u)), "")
     try:
-        return float(number) * size
+        return float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 0.001, 1ms or 500us") from None
 
@@ -54,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what, description=what.capitalize() + ".")
         command.add_argument("trace", nargs="?", default=DEFAULT_PATH, help="a trace (default: %(default)s)")
         command.set_defaults(function=function)
-        _OPTIONS.get(name, lambda _c: None)(command)
+        if name in _OPTIONS:
+            _OPTIONS[name](command)
     doctor = commands.add_parser(
         "doctor",
         help="prove that tracing works on this interpreter, and measure what it costs",

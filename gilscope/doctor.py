@@ -19,7 +19,7 @@ def _check_exact() -> str:
     from gilscope import _core
 
     proof = _core.prove(probe=True, observe=False)
-    return f"exact edges: layout proven, {proof['slots']} slots can be hooked, clock {proof['clock']}"
+    return f"exact edges: layout proven, {len(proof['slots'])} slots can be hooked, clock {proof['clock']}"
 
 
 def _check_sampled() -> str:
@@ -57,9 +57,9 @@ def _check_trace() -> str:
     m = t.metadata
     share = m["sampler_cpu_ns"] / max(m["duration_ns"], 1)
     return (
-        f"a trace of {m['duration_ns'] / 1e6:.1f} ms: {t.intervals.num_rows} intervals, {m['dropped']} dropped, "
-        f"tick lateness p50 {late[len(late) // 2] / 1e3:.0f} us, max {late[-1] / 1e3:.0f} us, "
-        f"sampler {100 * share:.1f} % of a core at 1 ms"
+        f"a trace of {m['duration_ns'] / 1e6:.1f} ms: {t.intervals.num_rows} intervals, "
+        f"{m['dropped']} dropped, tick lateness p50 {late[len(late) // 2] / 1e3:.0f} us, "
+        f"max {late[-1] / 1e3:.0f} us, sampler {100 * share:.1f} % of a core at 1 ms"
     )
 
 
@@ -72,7 +72,13 @@ def examine() -> int:
     from gilscope.session import refuse_where_impossible
 
     status = 0
-    checks: list[Callable[[], str]] = [_check_interpreter, _check_exact, _check_sampled, _check_cost, _check_trace]
+    checks: list[Callable[[], str]] = [
+        _check_interpreter,
+        _check_exact,
+        _check_sampled,
+        _check_cost,
+        _check_trace,
+    ]
     try:
         refuse_where_impossible()
     except GilscopeError as error:
@@ -90,7 +96,7 @@ def examine() -> int:
 
 
 def _not_supported() -> list[str]:
-    notes = []
+    notes: list[str] = []
     if sys.version_info >= (3, 12):
         notes.append("interpreters with a GIL of their own (3.12+) are not traced; the main one's GIL is")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class Recording:
             return
         with self._open(name) as reader:
             for i in range(reader.num_record_batches):
-                yield self._guard(name, lambda i=i: reader.get_batch(i))
+                yield self._guard(name, functools.partial(reader.get_batch, i))
 
     def _file(self, name: str) -> Path:
         assert self._folder is not None

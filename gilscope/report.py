@@ -79,7 +79,10 @@ def text(t: Recording, *, color: bool = False) -> str:
         color: mark what matters with terminal colours.
     """
     console = Console(
-        file=io.StringIO(), width=WIDTH, force_terminal=color, color_system="standard" if color else None,
+        file=io.StringIO(),
+        width=WIDTH,
+        force_terminal=color,
+        color_system="standard" if color else None,
         highlight=False,
     )
     overhead = analysis.overhead(t).iloc[0]
@@ -137,7 +140,8 @@ def _thread_table(t: Recording) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for row in analysis.threads(t).sort_values("wait_ns", ascending=False).itertuples():
         shares = [
-            _percent(getattr(row, f"{w}_share")) if exact or w == "off"
+            _percent(getattr(row, f"{w}_share"))
+            if exact or w == "off"
             else f"{100 * getattr(row, f'{w}_share'):.1f} % "
             f"±{50 * (getattr(row, f'{w}_share_high') - getattr(row, f'{w}_share_low')):.1f}"
             for w in ("run", "wait", "off")
@@ -165,7 +169,8 @@ def _print_waits(console: Console, t: Recording) -> None:
             if w.holder_name is not None
             else "nobody was seen to hold the GIL"
         )
-        line = f"  {duration(w.duration_ns):>8}  {_printable(w.thread_name)} at {w.start_ns / 1e9:.3f} s: {holder}"
+        who = f"{_printable(w.thread_name)} at {w.start_ns / 1e9:.3f} s"
+        line = f"  {duration(w.duration_ns):>8}  {who}: {holder}"
         console.print(Text(line, overflow="ellipsis", no_wrap=True))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import runpy
+import signal
 import sys
 import types
 from pathlib import Path
@@ -36,6 +37,7 @@ def run(tracing: _Tracing, command: list[str], *, module: bool) -> int:
     # Where python itself would put it; what stands there is the folder of the command gilscope, or "".
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd() if module else str(Path(command[0]).resolve().parent)
+    atexit.register(_die_of_interrupt, interrupted := [])  # registered first, so called last
     tracing.__enter__()
     try:
         if module:
@@ -45,9 +47,21 @@ def run(tracing: _Tracing, command: list[str], *, module: bool) -> int:
     except SystemExit:
         raise
     except BaseException as error:
-        # The interpreter prints it, and the traceback begins with the program's own frames.
-        raise _without_our_frames(error) from None
+        if isinstance(error, KeyboardInterrupt):
+            interrupted.append(True)
+        error = error.with_traceback(_own_frames(error.__traceback__))
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
     return 0
+
+
+def _die_of_interrupt(interrupted: list[bool]) -> None:
+    """End as python does after an uncaught KeyboardInterrupt: by the signal, so that shells see it."""
+    if interrupted:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _run_script(script: str) -> None:
@@ -55,9 +69,10 @@ def _run_script(script: str) -> None:
     if path.is_dir() or path.suffix in (".zip", ".pyz"):
         runpy.run_path(script, run_name="__main__")
         return
-    code = compile(path.read_bytes(), script, "exec", dont_inherit=True)
+    file = os.path.abspath(script)
+    code = compile(path.read_bytes(), file, "exec", dont_inherit=True)
     main = types.ModuleType("__main__")
-    main.__file__ = script
+    main.__file__ = file
     main.__builtins__ = __builtins__  # type: ignore[attr-defined]
     sys.modules["__main__"] = main
     # Threads and atexit handlers may need the module's names after its last line.
@@ -65,11 +80,9 @@ def _run_script(script: str) -> None:
     exec(code, main.__dict__)
 
 
-def _without_our_frames(error: BaseException) -> BaseException:
-    ours = {__file__, runpy.__file__}
-    trace = error.__traceback__
-    while trace is not None and (
-        trace.tb_frame.f_code.co_filename in ours or trace.tb_frame.f_code.co_filename == "<frozen runpy>"
-    ):
+def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Return a traceback from the program's own first frame on."""
+    ours = (__file__, runpy.__file__, "<frozen runpy>")
+    while trace is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    return trace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gilscope.errors import (
     EdgesUnavailableError,
@@ -18,10 +18,19 @@ from gilscope.options import Options
 from gilscope.recording import write_metadata
 from gilscope.threadnames import NameTeller
 
+if TYPE_CHECKING:
+    from gilscope._core import Stopped
+
 _active: Session | None = None
 
 
 def refuse_where_impossible() -> None:
+    """Say in words where no trace can be had.
+
+    Raises:
+        UnsupportedPlatformError: this is not Linux.
+        UnsupportedInterpreterError: this is not CPython, or its GIL is off.
+    """
     if not sys.platform.startswith("linux"):
         raise UnsupportedPlatformError(
             f"gilscope traces on Linux only, this is {sys.platform!r}; loading and analysing traces that "
@@ -153,7 +162,7 @@ class Session:
         self._names.install()
         self._names.tell_living()
 
-    def stop(self) -> dict[str, int]:
+    def stop(self) -> Stopped:
         """End the recording and put back what was changed; return what the core says of it."""
         global _active
         from gilscope import _core
@@ -166,7 +175,7 @@ class Session:
             _active = None
             self._put_back_interval()
             self.destination.commit()
-        return {**result}
+        return result
 
     def _put_back_interval(self) -> None:
         """Restore the switch interval, unless the program has set another one meanwhile."""

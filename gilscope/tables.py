@@ -48,9 +48,7 @@ class Conversion:
         self.totals = Totals()
         self.writer = Writer(folder)
         self._directory = Directory(by_record=header.probed)
-        self._clock = Clock(
-            header.start_stamp, header.start_monotonic_ns, counts=header.clock == "tsc"
-        )
+        self._clock = Clock(header.start_stamp, header.start_monotonic_ns, counts=header.clock == "tsc")
         self._zero: int | None = None  # the trace's beginning, in the clock's nanoseconds
         self._end: int | None = None
         self._last_ns = 0
@@ -129,9 +127,7 @@ class Conversion:
     def _hear(
         self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], arg: npt.NDArray[Any], time: Int
     ) -> None:
-        told = np.flatnonzero(
-            (kind >= spool.THREAD) & (kind != spool.BEGIN) & (kind != spool.END)
-        )
+        told = np.flatnonzero((kind >= spool.THREAD) & (kind != spool.BEGIN) & (kind != spool.END))
         for k, who, what, when in zip(
             kind[told].tolist(), thread[told].tolist(), arg[told].tolist(), time[told].tolist(), strict=True
         ):

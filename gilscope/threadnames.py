@@ -47,7 +47,7 @@ class NameTeller:
         """Tell the names of all threads that live now, this one last."""
         me = threading.get_ident()
         for thread in sorted(threading.enumerate(), key=lambda t: t.ident == me):
-            if not isinstance(thread, threading._DummyThread):  # type: ignore[attr-defined]
+            if not isinstance(thread, threading._DummyThread):
                 self._tell_one(thread)
 
     def _tell_one(self, thread: threading.Thread) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from gilscope._core import Stopped
+
     P = ParamSpec("P")
     R = TypeVar("R")
 
@@ -93,7 +95,7 @@ class Trace(Recording):
         self._require_ready()
         return super().table(name)
 
-    def report(self, format: Literal["text", "json"] = "text") -> str:  # noqa: A002
+    def report(self, format: Literal["text", "json"] = "text") -> str:
         """Say who ran, who waited, and what the hand-offs cost.
 
         Args:
@@ -245,7 +247,7 @@ class _Tracing:
         return traced
 
 
-def _fill(trace: Trace, session: Session, stopped: dict[str, int]) -> None:
+def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
     """Convert what was recorded and give it to the trace; the spool goes once the tables stand."""
     session.check_destination()
     folder, spool = session.destination.path, session.destination.spool
@@ -254,6 +256,8 @@ def _fill(trace: Trace, session: Session, stopped: dict[str, int]) -> None:
     if stopped["error"]:
         facts["not_measured"] = [*facts["not_measured"], _cut_short(stopped["error"])]
         warnings.warn(f"{folder}: {_cut_short(stopped['error'])}", RuntimeWarning, stacklevel=4)
+    if not stopped["hooks_stayed"]:
+        facts["not_measured"] = [*facts["not_measured"], _HOOK_LOST]
     quiet = session.options.quiet
     try:
         metadata = convert(spool, folder, facts, quiet=quiet)
@@ -263,8 +267,8 @@ def _fill(trace: Trace, session: Session, stopped: dict[str, int]) -> None:
         elsewhere = temporary_folder()
         metadata = convert(spool, elsewhere, facts, quiet=quiet)
         warnings.warn(
-            f"{folder}: no room for the tables ({error.strerror}); what was recorded is kept there as a spool, "
-            "gilscope.load() reads it",
+            f"{folder}: no room for the tables ({error.strerror}); what was recorded is kept there as a "
+            "spool, gilscope.load() reads it",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -272,6 +276,12 @@ def _fill(trace: Trace, session: Session, stopped: dict[str, int]) -> None:
     else:
         spool.unlink(missing_ok=True)
         trace._settle(folder, metadata, temporary=session.options.path is None)
+
+
+_HOOK_LOST = (
+    "another tool, or the dynamic linker, put its own function in the place of a hook while the trace was on: "
+    "transitions may be missing"
+)
 
 
 def _cut_short(error: int) -> str:

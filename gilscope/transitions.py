@@ -205,9 +205,7 @@ def fold(t: Transitions) -> Folded:
     return Folded(_merge(runs, waits), _handoffs(t, h, forced, request_of), carry, illegal)
 
 
-def _handoffs(
-    t: Transitions, h: _Holds, forced: npt.NDArray[np.bool_], request_of: Int
-) -> Handoffs:
+def _handoffs(t: Transitions, h: _Holds, forced: npt.NDArray[np.bool_], request_of: Int) -> Handoffs:
     changed = np.flatnonzero(h.next_acquire < len(t))
     changed = changed[t.thread[h.release[changed]] != t.thread[h.next_acquire[changed]]]
     took, let_go = h.next_acquire[changed], h.release[changed]

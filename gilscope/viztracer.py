@@ -69,7 +69,7 @@ def export(
         recording: a finished trace. Each thread's intervals are expected in order of time.
         path: where to write: a name ending in ``.json``, or ``.json.gz`` (about seven times smaller).
         progress: called after each step with the number of intervals written so far, which ends at
-            ``recording.num_rows("intervals")``.
+            ``recording.intervals.num_rows``.
 
     Raises:
         OptionError: the path ends in something else.

@@ -33,7 +33,10 @@ class Writer:
         """
         fields = schema.TABLES[name]
         batch = pa.RecordBatch.from_arrays(
-            [c if isinstance(c, pa.Array) else column(c, f.type) for c, f in zip(columns, fields, strict=True)],
+            [
+                c if isinstance(c, pa.Array) else column(c, f.type)
+                for c, f in zip(columns, fields, strict=True)
+            ],
             schema=fields,
         )
         self._writer(name).write_batch(batch)

@@ -122,13 +122,27 @@ static PyObject *core_stop(PyObject *self, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS
     gs_recorder_join(&out);
     Py_END_ALLOW_THREADS
-    return Py_BuildValue("{sKsKsi}", "spool_bytes", (unsigned long long)out.spool_bytes,
+    return Py_BuildValue("{sKsKsisO}", "spool_bytes", (unsigned long long)out.spool_bytes,
                          "sampler_cpu_ns", (unsigned long long)out.sampler_cpu_ns, "error",
-                         out.error);
+                         out.error, "hooks_stayed", out.hooks_stayed ? Py_True : Py_False);
+}
+
+static PyObject *slots_hold(int n)
+{
+    PyObject *list = PyList_New(n);
+    for (int i = 0; list && i < n; i++) {
+        PyObject *value = PyLong_FromVoidPtr((void *)gs_probe_slot(i));
+        if (!value || PyList_SetItem(list, i, value) < 0) {
+            Py_DECREF(list);
+            return NULL;
+        }
+    }
+    return list;
 }
 
 PyDoc_STRVAR(prove_doc, "prove($module, /, probe, observe)\n--\n\n"
-                        "Prove that recording would work here; return what was found.");
+                        "Prove that recording would work here; return what was found, and what "
+                        "each slot that hooks go into holds.");
 
 static PyObject *core_prove(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -146,9 +160,11 @@ static PyObject *core_prove(PyObject *self, PyObject *args, PyObject *kwargs)
     gs_recorder_prove(&o, &layout, &out);
     if (out.failure)
         return raise_outcome(&out, NULL);
-    return Py_BuildValue("{sssisO}", "clock", gs_recorder_uses_tsc() ? "tsc" : "monotonic", "slots",
-                         probe ? gs_probe_slots() : 0, "requested_flag",
-                         layout.thread_requested ? Py_True : Py_False);
+    PyObject *slots = slots_hold(probe ? gs_probe_slots() : 0);
+    if (!slots)
+        return NULL;
+    return Py_BuildValue("{sssNsO}", "clock", gs_recorder_uses_tsc() ? "tsc" : "monotonic", "slots",
+                         slots, "requested_flag", layout.thread_requested ? Py_True : Py_False);
 }
 
 PyDoc_STRVAR(name_doc, "name_thread($module, native_id, ident, name, /)\n--\n\n"

@@ -164,12 +164,12 @@ static bool put_in(struct gs_got_slot *slot, void *hook)
     return false;
 }
 
-static void take_out(struct gs_got_slot *slot, void *hook)
+/* False where the slot no longer holds the hook. Another tool has put its own function over ours: it
+ * still calls ours, which then only passes calls on. Or a thread was inside its first call, and the dynamic
+ * linker then wrote the function's address over ours. */
+static bool take_out(struct gs_got_slot *slot, void *hook)
 {
-    /* Fails where another tool has put its own function over ours: it still calls ours, which then
-     * only passes the call on. */
-    if (slot->before != hook)
-        gs_got_swap(slot->where, hook, slot->before);
+    return slot->before == hook || gs_got_swap(slot->where, hook, slot->before);
 }
 
 static bool find_slots(const void *inside, char *why, size_t why_size)
@@ -207,11 +207,13 @@ static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
     return true;
 }
 
-static void take_out_all(void *const hook_of[N_NAMES])
+static bool take_out_all(void *const hook_of[N_NAMES])
 {
+    bool all = true;
     for (int i = 0; i < n_slots; i++)
         if (hook_of[slots[i].name])
-            take_out(&slots[i], hook_of[slots[i].name]);
+            all &= take_out(&slots[i], hook_of[slots[i].name]);
+    return all;
 }
 
 bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
@@ -279,9 +281,9 @@ void gs_probe_end(uint32_t switches, bool recording)
     wait_for_hooks(learnt_switch_cond);
 }
 
-void gs_probe_remove(void)
+bool gs_probe_remove(void)
 {
-    take_out_all(hooks);
+    return take_out_all(hooks);
 }
 
 void gs_probe_abandon(void)
@@ -293,6 +295,11 @@ void gs_probe_abandon(void)
 int gs_probe_slots(void)
 {
     return n_slots;
+}
+
+const void *gs_probe_slot(int i)
+{
+    return __atomic_load_n(slots[i].where, __ATOMIC_SEQ_CST);
 }
 
 /* ---- what it costs ---- */

@@ -32,8 +32,9 @@ void gs_probe_begin(uint32_t switches, bool recording);
  * nobody touches the ring. The caller holds the GIL. */
 void gs_probe_end(uint32_t switches, bool recording);
 
-/* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is. */
-void gs_probe_remove(void);
+/* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is; then it
+ * returns false, and transitions may have gone by unseen. */
+bool gs_probe_remove(void);
 
 /* In a forked child, before anything else runs there: like end and remove, but nobody to wait for. */
 void gs_probe_abandon(void);
@@ -47,6 +48,8 @@ void gs_probe_emit(enum gs_kind kind, uint32_t arg);
 
 /* How many slots the interpreter's object has for the calls; 0 before gs_probe_learn(). */
 int gs_probe_slots(void);
+/* What slot `i` of them holds at this moment. */
+const void *gs_probe_slot(int i);
 
 /* Times `n` calls of the release hook on a condition of its own, and as many of the real call that
  * it leads to; the difference is what an event costs. No trace may be on. */

@@ -14,7 +14,7 @@
 #include "threads.h"
 
 static struct {
-    bool active, probing, tsc;
+    bool active, probing, tsc, hooks_stayed;
     struct gs_layout layout;
     struct gs_ring ring;
     struct gs_spool spool;
@@ -222,8 +222,7 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
 void gs_recorder_stop(void)
 {
     gs_probe_end(switches_now(), now.probing);
-    if (now.probing)
-        gs_probe_remove();
+    now.hooks_stayed = !now.probing || gs_probe_remove();
 }
 
 void gs_recorder_join(struct gs_outcome *out)
@@ -235,6 +234,7 @@ void gs_recorder_join(struct gs_outcome *out)
     gs_threads_reset();
     out->spool_bytes = now.spool.written;
     out->sampler_cpu_ns = now.sampler.cpu_ns;
+    out->hooks_stayed = now.hooks_stayed;
     if (now.spool.error)
         fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
     now.active = false;

@@ -36,6 +36,7 @@ struct gs_outcome {
     char why[320];
     /* what gs_recorder_join() adds */
     uint64_t spool_bytes, sampler_cpu_ns;
+    bool hooks_stayed; /* false: someone took a hook's place, and transitions may be missing */
 };
 
 /* Proves that recording would work, without recording. The caller holds the GIL. */

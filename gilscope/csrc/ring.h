@@ -67,7 +67,9 @@ static inline uint64_t gs_ring_lap_bit(const struct gs_ring *r, uint64_t i)
 /* Returns the index after the reserved one. */
 static inline uint64_t gs_ring_store(struct gs_ring *r, uint64_t stamp, uint64_t word)
 {
-    uint64_t i = atomic_fetch_add_explicit(&r->head, 1, memory_order_relaxed);
+    /* Our own look at the limit may be laps old by now; through the head we take part in that of
+     * whoever reserved before us, and so know that the consumer is done with the slot. */
+    uint64_t i = atomic_fetch_add_explicit(&r->head, 1, memory_order_acq_rel);
     struct gs_slot *s = &r->slots[i & ((UINT64_C(1) << r->log2_slots) - 1)];
     atomic_store_explicit(&s->word, word, memory_order_relaxed);
     atomic_store_explicit(&s->stamp, (stamp & ~GS_STAMP_LAP) | gs_ring_lap_bit(r, i),

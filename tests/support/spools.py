@@ -45,9 +45,7 @@ class Spool:
         **fields: int,
     ) -> "Spool":
         """Append a batch taken at ``time``; ``fields`` are further ones of `spool.BATCH`."""
-        rows = [
-            (START_NS + t | 1 << 63, kind | thread << 12 | arg << 32) for kind, thread, arg, t in records
-        ]
+        rows = [(START_NS + t | 1 << 63, kind | thread << 12 | arg << 32) for kind, thread, arg, t in records]
         parts = (
             np.array(rows, spool.RECORD),
             np.array([(native_id, 0, ns) for native_id, ns in cpus], spool.CPU),

@@ -61,8 +61,12 @@ def test_constants_are_those_of_record_h():
     assert int(defines["BATCH_MAGIC"].rstrip("u"), 16) == spool.BATCH_MAGIC
     assert defines["MAGIC"].strip('"').encode() == spool.MAGIC
     for struct, dtype in (("batch", spool.BATCH), ("header", spool.HEADER), ("record", spool.RECORD)):
-        body = re.sub(r"/\*.*?\*/", "", re.search(rf"struct gs_{struct} {{(.*?)\n}};", text, re.S)[1], flags=re.S)
-        fields = [f.strip() for group in re.findall(r"(?:uint\d+_t|char) ([^;]+);", body) for f in group.split(",")]
+        body = re.sub(
+            r"/\*.*?\*/", "", re.search(rf"struct gs_{struct} {{(.*?)\n}};", text, re.S)[1], flags=re.S
+        )
+        fields = [
+            f.strip() for group in re.findall(r"(?:uint\d+_t|char) ([^;]+);", body) for f in group.split(",")
+        ]
         assert [f.removesuffix("[8]") for f in fields] == list(dtype.names)
 
 

@@ -61,9 +61,7 @@ def test_what_comes_after_the_end_is_left_out(convert):
 
 def test_open_holds_and_waits_end_with_the_trace(convert):
     recording, _ = convert(
-        Spool()
-        .batch(400, [*BEGUN, *appears(1, 9, 120), (REQUEST, 1, 5000, 120), (END, 0, 0, 300)])
-        .last(500)
+        Spool().batch(400, [*BEGUN, *appears(1, 9, 120), (REQUEST, 1, 5000, 120), (END, 0, 0, 300)]).last(500)
     )
 
     assert intervals(recording) == [(0, "run", 0, 200, "open"), (1, "wait", 20, 180, None)]
@@ -233,7 +231,7 @@ def test_a_tick_stands_for_half_the_time_to_its_neighbours(convert):
     made = sampled()
     made.batch(200, states=[(7, RUN), (8, WAIT)])
     made.batch(300, states=[(8, RUN), (7, WAIT)], switches=1)
-    made.batch(400, [(END, 0, 1, 400)], states=[(8, RUN)], switches=5)
+    made.batch(400, [(END, 0, 1, 400)], states=[(8, RUN)], switches=1)
     recording, totals = convert(made.last(400))
 
     assert intervals(recording) == [

@@ -1,5 +1,7 @@
 """Folding transitions into intervals and hand-offs agrees with the slow twin, however it is chunked."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> ora
     story, carry = oracle.Story(), tr.Transitions.none()
     edges = [0, *sorted(c % (len(events) + 1) for c in cuts), len(events)]
     folds = []
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         folds.append(tr.fold(carry.then(arrays(events[a:b]))))
         carry = folds[-1].carry
     folds.append(tr.finish(carry, end))

@@ -1,0 +1,89 @@
+"""Imports go one way; importing gilscope costs next to nothing; examples in docstrings run."""
+
+import ast
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gilscope
+
+PACKAGE = Path(gilscope.__file__).parent
+
+ORDER = [
+    {"errors", "schema"},
+    {"spool"},
+    {"transitions", "names"},
+    {"writer"},
+    {"sources"},
+    {"tables"},
+    {"recording", "options", "threadnames", "progress"},
+    {"folder"},
+    {"analysis"},
+    {"report", "viztracer", "viewer"},
+    {"session"},
+    {"tracer"},
+    {"runner", "doctor"},
+    {"__init__"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {module: i for i, room in enumerate(ORDER) for module in room}
+
+
+def imports(module: str) -> set[str]:
+    """Return the modules of gilscope that one imports, wherever in its text it does."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "gilscope":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gilscope."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {"__init__" for alias in node.names if alias.name == "gilscope"}
+    return (found & (RANK.keys() | {p.stem for p in PACKAGE.glob("*.py")})) - {"_core"}
+
+
+def test_every_module_has_its_place():
+    assert {p.stem for p in PACKAGE.glob("*.py")} == RANK.keys()
+
+
+@pytest.mark.parametrize("module", sorted(RANK))
+def test_imports_go_one_way(module):
+    upwards = {other for other in imports(module) if RANK[other] > RANK[module]}
+    # The doctor records a trace, and `gilscope` is the name under which it is made.
+    assert upwards <= ({"__init__"} if module == "doctor" else set())
+
+
+def test_importing_gilscope_loads_nothing_heavy():
+    heavy = ["numpy", "pandas", "pyarrow", "viztracer", "rich", "gilscope._core"]
+    code = f"import sys, gilscope; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_public_names_exist_and_are_documented():
+    for name in gilscope.__all__:
+        assert getattr(gilscope, name).__doc__, name
+
+
+def test_examples_in_docstrings_run():
+    tried = 0
+    for module in sorted(RANK.keys() - {"__main__"}):
+        name = "gilscope" if module == "__init__" else f"gilscope.{module}"
+        result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+        assert result.failed == 0, name
+        tried += result.attempted
+    assert tried > 30
+
+
+def test_functions_are_short():
+    long = []
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60:
+                long.append(f"{path.name}:{node.name}")
+    assert long == []
