@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gilscope.recording import Recording
 
 WIDTH = 100
+MOST_THREADS = 16
 
 
 def duration(ns: float | None) -> str:
@@ -123,9 +124,10 @@ def _gil_lines(t: Recording, o: pd.Series[Any]) -> str:
     handoffs = f"{int(o.handoffs)} hand-offs ({o.handoffs_per_s:.0f}/s)"
     if exact:
         voluntary = int(o.handoffs - o.forced)
+        lines.append(f"{handoffs}: {int(o.forced)} forced, {voluntary} voluntary; {int(o.steals)} steals")
         lines.append(
-            f"{handoffs}, {int(o.forced)} forced, {voluntary} voluntary, {int(o.steals)} steals · "
-            f"gap p50 {duration(o.gap_p50_ns)}, p99 {duration(o.gap_p99_ns)}"
+            f"gap while somebody waited: p50 {duration(o.gap_p50_ns)}, p99 {duration(o.gap_p99_ns)}, "
+            f"longest {duration(o.gap_max_ns)}"
         )
     else:
         lines.append(f"{handoffs}, counted by the GIL itself")
@@ -133,29 +135,40 @@ def _gil_lines(t: Recording, o: pd.Series[Any]) -> str:
 
 
 def _thread_table(t: Recording) -> Table:
-    exact = t.metadata["edges"] == "exact"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("thread", overflow="ellipsis", no_wrap=True, max_width=22)
+    table.add_column("thread", overflow="ellipsis", no_wrap=True, max_width=28)
     for column in ("run", "wait", "off", "holds", "longest", "wait p50", "p99", "slowdown"):
         table.add_column(column, justify="right", no_wrap=True)
-    for row in analysis.threads(t).sort_values("wait_ns", ascending=False).itertuples():
-        shares = [
-            _percent(getattr(row, f"{w}_share"))
-            if exact or w == "off"
-            else f"{100 * getattr(row, f'{w}_share'):.1f} % "
-            f"±{50 * (getattr(row, f'{w}_share_high') - getattr(row, f'{w}_share_low')):.1f}"
-            for w in ("run", "wait", "off")
-        ]
-        table.add_row(
-            Text(_printable(row.thread_name)),
-            *shares,
-            str(row.holds),
-            duration(row.longest_ns),
-            duration(row.wait_p50_ns),
-            duration(row.wait_p99_ns),
-            "-" if math.isnan(row.slowdown) else f"{row.slowdown:.3g} x",
-        )
+    rows = analysis.threads(t)
+    # What matters is who uses the GIL or wants it; a server may have had thousands of threads.
+    rows = rows.assign(busy=rows.run_ns + rows.wait_ns).sort_values("busy", ascending=False, kind="stable")
+    for row in rows[:MOST_THREADS].itertuples():
+        table.add_row(*_thread_cells(row, exact=t.metadata["edges"] == "exact"))
+    rest = rows[MOST_THREADS:]
+    if len(rest):
+        run, wait = (f"{100 * rest[f'{word}_share'].sum():.1f} %" for word in ("run", "wait"))
+        longest = duration(rest.longest_ns.max())
+        table.add_row(f"and {len(rest)} more", run, wait, "", str(rest.holds.sum()), longest)
     return table
+
+
+def _thread_cells(row: Any, *, exact: bool) -> list[str | Text]:
+    def share(word: str) -> str:
+        text = f"{100 * getattr(row, f'{word}_share'):.1f} %"
+        if exact or word == "off":
+            return text
+        half = (getattr(row, f"{word}_share_high") - getattr(row, f"{word}_share_low")) / 2
+        return f"{text} ±{100 * half:.1f}"
+
+    return [
+        Text(_printable(row.thread_name)),
+        *(share(word) for word in ("run", "wait", "off")),
+        str(row.holds),
+        duration(row.longest_ns),
+        duration(row.wait_p50_ns),
+        duration(row.wait_p99_ns),
+        "-" if math.isnan(row.slowdown) else f"{row.slowdown:.3g} x",
+    ]
 
 
 def _print_waits(console: Console, t: Recording) -> None:

@@ -120,6 +120,7 @@ class SpoolReader:
             raise TraceFormatError(f"{path}: cannot be opened: {error.strerror}") from error
         self.size = path.stat().st_size
         self.position = HEADER.itemsize
+        self._last_ns = 0
         try:
             self.header = self._read_header()
         except BaseException:
@@ -185,6 +186,9 @@ class SpoolReader:
             if self.position >= self.size:
                 return None
             raise self._damaged(at, "the batch's checksum does not fit")
+        if h["monotonic_ns"] < self._last_ns:
+            raise self._damaged(at, "the batch is older than the one before it")
+        self._last_ns = int(h["monotonic_ns"])
         flags = int(h["flags"])
         at_cpus = records * RECORD.itemsize
         at_states = at_cpus + cpus * CPU.itemsize

@@ -140,9 +140,10 @@ void gs_spool_append(struct gs_spool *s, const struct gs_look *look)
     batch.crc = gs_crc32(0, (const char *)&batch + skip, sizeof batch - skip);
     for (int i = 1; i < 4; i++)
         batch.crc = gs_crc32(batch.crc, iov[i].iov_base, iov[i].iov_len);
-    if (s->buffered + size > GS_SPOOL_BUFFER)
+    bool large = size > GS_SPOOL_BUFFER / 2;
+    if (large || s->buffered + size > GS_SPOOL_BUFFER)
         gs_spool_flush(s);
-    if (size > GS_SPOOL_BUFFER / 2)
+    if (large)
         write_all(s, iov, 4);
     else
         gather(s, iov, 4);

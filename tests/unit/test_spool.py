@@ -130,6 +130,11 @@ def test_what_is_no_spool_is_refused(tmp_path, content, message):
         read(path)
 
 
+def test_batches_out_of_order_are_refused(tmp_path):
+    with pytest.raises(TraceFormatError, match="older than the one before"):
+        read(Spool().batch(20).batch(10).last(30).write(tmp_path / "s"))
+
+
 def test_a_missing_spool_is_refused(tmp_path):
     with pytest.raises(TraceFormatError, match="cannot be opened"):
         SpoolReader(tmp_path / "none")
