@@ -184,7 +184,7 @@ def _print_waits(console: Console, t: Recording) -> None:
         )
         who = f"{_printable(w.thread_name)} at {w.start_ns / 1e9:.3f} s"
         line = f"  {duration(w.duration_ns):>8}  {who}: {holder}"
-        console.print(Text(line, overflow="ellipsis", no_wrap=True))
+        console.print(Text(line), no_wrap=True, overflow="ellipsis")
 
 
 def _printable(name: str) -> str:
