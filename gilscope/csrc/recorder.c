@@ -83,7 +83,7 @@ static void after_fork_in_child(void)
     if (now.probing)
         gs_probe_abandon();
     gs_ring_close(&now.ring);
-    close(now.spool.fd);
+    gs_spool_abandon(&now.spool);
     gs_threads_reset();
     now.active = false;
 }

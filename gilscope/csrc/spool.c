@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -47,22 +46,16 @@ uint32_t gs_crc32(uint32_t crc, const void *data, size_t n)
     return ~crc;
 }
 
-static bool still_ours(const struct gs_spool *s)
-{
-    struct stat st;
-    return fstat(s->fd, &st) == 0 && st.st_dev == s->device && st.st_ino == s->inode;
-}
-
 static void write_all(struct gs_spool *s, struct iovec *iov, int n)
 {
     if (s->error)
         return;
-    if (!still_ours(s)) {
+    if (!gs_descriptor_is_ours(&s->file)) {
         s->error = ESTALE;
         return;
     }
     while (n > 0) {
-        ssize_t done = writev(s->fd, iov, n);
+        ssize_t done = writev(s->file.fd, iov, n);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0) {
@@ -84,25 +77,22 @@ static void write_all(struct gs_spool *s, struct iovec *iov, int n)
 
 int gs_spool_open(struct gs_spool *s, const char *path, struct gs_header header)
 {
-    struct stat st;
     memset(s, 0, offsetof(struct gs_spool, buffer));
-    s->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_APPEND, 0666);
-    if (s->fd < 0)
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_APPEND, 0666);
+    if (fd < 0)
         return errno;
-    if (fstat(s->fd, &st) != 0) {
+    if (!gs_descriptor_take(&s->file, fd)) {
         int error = errno;
-        close(s->fd);
+        close(fd);
         return error;
     }
-    s->device = st.st_dev;
-    s->inode = st.st_ino;
     memcpy(header.magic, GS_MAGIC, sizeof header.magic);
     header.version = GS_VERSION;
     header.crc = gs_crc32(0, &header, offsetof(struct gs_header, crc));
     struct iovec iov = {&header, sizeof header};
     write_all(s, &iov, 1);
     if (s->error)
-        close(s->fd);
+        close(fd);
     return s->error;
 }
 
@@ -152,6 +142,10 @@ void gs_spool_append(struct gs_spool *s, const struct gs_look *look)
 void gs_spool_close(struct gs_spool *s)
 {
     gs_spool_flush(s);
-    if (still_ours(s))
-        close(s->fd);
+    gs_descriptor_close(&s->file);
+}
+
+void gs_spool_abandon(struct gs_spool *s)
+{
+    gs_descriptor_close(&s->file);
 }

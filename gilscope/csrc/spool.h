@@ -4,16 +4,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
+#include "descriptor.h"
 #include "record.h"
 
 #define GS_SPOOL_BUFFER 65536u
 
 struct gs_spool {
-    int fd;
-    dev_t device; /* the file's identity: the program may close our descriptor and reuse its number */
-    ino_t inode;
+    struct gs_descriptor file;
     int error; /* errno of the first failed write, ESTALE when the descriptor is no longer ours; then nothing more is written */
     uint64_t written;
     size_t buffered;
@@ -40,6 +38,9 @@ void gs_spool_flush(struct gs_spool *s);
 
 /* Flushes and closes. */
 void gs_spool_close(struct gs_spool *s);
+
+/* In a forked child: lets go of the parent's file and writes nothing to it. */
+void gs_spool_abandon(struct gs_spool *s);
 
 /* zlib's CRC-32, so that readers need no code of ours. */
 uint32_t gs_crc32(uint32_t crc, const void *data, size_t n);

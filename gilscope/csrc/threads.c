@@ -10,21 +10,28 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptor.h"
+
 /* Opening a file of /proc costs more than reading it, so some stay open; not many, they are the
  * program's descriptors too. */
 #define KEPT 64u
 
 static struct {
-    uint32_t native_id;
-    int fd;
+    uint32_t native_id; /* 0: free */
+    struct gs_descriptor file;
 } kept[KEPT];
+
+static void forget(unsigned i)
+{
+    if (kept[i].native_id)
+        gs_descriptor_close(&kept[i].file);
+    kept[i].native_id = 0;
+}
 
 void gs_threads_reset(void)
 {
     for (unsigned i = 0; i < KEPT; i++)
-        if (kept[i].native_id)
-            close(kept[i].fd);
-    memset(kept, 0, sizeof kept);
+        forget(i);
 }
 
 static int open_syscall_file(uint32_t native_id)
@@ -39,22 +46,19 @@ static ssize_t read_syscall_file(uint32_t native_id, char *text, size_t size)
 {
     unsigned i = native_id % KEPT;
     if (kept[i].native_id == native_id) {
-        ssize_t n = pread(kept[i].fd, text, size, 0);
+        ssize_t n = pread(kept[i].file.fd, text, size, 0);
         if (n > 0)
             return n;
-        close(kept[i].fd);
-        kept[i].native_id = 0;
+        forget(i);
     }
     int fd = open_syscall_file(native_id);
     if (fd < 0)
         return -1;
     ssize_t n = pread(fd, text, size, 0);
-    if (n > 0 && kept[i].native_id == 0) {
+    if (n > 0 && kept[i].native_id == 0 && gs_descriptor_take(&kept[i].file, fd))
         kept[i].native_id = native_id;
-        kept[i].fd = fd;
-    } else {
+    else
         close(fd);
-    }
     return n;
 }
 

@@ -389,3 +389,48 @@ def test_proc_is_not_littered_with_descriptors():
         with gilscope.trace(None, edges=edges):
             run_threads(lambda: spin(0.01), lambda: spin(0.01))
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_interrupted_conversion_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "run.gilscope"
+
+    def interrupt(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gilscope.tables.Conversion.run", interrupt)
+        with pytest.raises(KeyboardInterrupt), gilscope.trace(path):
+            run_threads(lambda: spin(0.01), names=("worker",))
+    assert sorted(p.name for p in path.iterdir()) == ["metadata.json", "spool.bin"]
+    t = gilscope.load(path)
+    invariants.check(t)
+    assert "worker" in t.threads["name"].to_pylist()
+
+
+def test_no_room_for_the_tables_keeps_the_spool_and_the_trace(tmp_path, monkeypatch):
+    path = tmp_path / "run.gilscope"
+    from gilscope import folder
+
+    real = folder.describe_file
+
+    def full(file):
+        if file.is_relative_to(path):
+            raise OSError(28, "No space left on device")
+        return real(file)
+
+    monkeypatch.setattr(folder, "describe_file", full)
+    with pytest.warns(RuntimeWarning, match="kept there as a spool"), gilscope.trace(path) as t:
+        run_threads(lambda: spin(0.01), names=("worker",))
+    assert sorted(p.name for p in path.iterdir()) == ["metadata.json", "spool.bin"]
+    for trace in (t, gilscope.load(path)):
+        assert "worker" in trace.threads["name"].to_pylist()
+
+
+def test_begun_in_one_thread_and_ended_in_another():
+    tracing = gilscope.trace(None)
+    seen = []
+    run_threads(lambda: seen.append(tracing.__enter__()))
+    run_threads(lambda: spin(0.01), names=("between",))
+    run_threads(lambda: tracing.__exit__(None, None, None))
+    invariants.check(seen[0])
+    assert "between" in seen[0].threads["name"].to_pylist()

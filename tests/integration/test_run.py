@@ -1,10 +1,12 @@
 """``gilscope run`` runs a program as ``python`` would; the other commands read what it left."""
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -141,3 +143,15 @@ def test_doctor_proves_this_interpreter(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("ok   ") == 5
     assert "exact edges: layout proven" in result.stdout
+
+
+def test_view_serves_the_timeline_until_interrupted(tmp_path, script):
+    python("-m", "gilscope", "run", str(script), cwd=tmp_path)
+    command = [sys.executable, "-m", "gilscope", "view", "--server-only"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        url = server.stdout.readline().split()[5]
+        with urllib.request.urlopen(url + "localtrace", timeout=60) as answer:
+            events = json.loads(gzip.decompress(answer.read()))["traceEvents"]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+    assert {"run", "thread_name"} <= {event["name"] for event in events}

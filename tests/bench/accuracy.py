@@ -1,0 +1,154 @@
+"""Exact edges against known answers: C calls of known length that keep or release the GIL.
+
+``usleep`` overshoots, so the answer is what the threads themselves read from the clock: right before and
+after each call, and, for waits, the gap that a thread sees which does nothing but read the clock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gilscope.progress import progress_bar
+from tests.bench.common import Figure, Plan, fresh, median, recording, scratch
+
+Span = tuple[int, int]
+Known = tuple[int, str, int, int]
+"""Native id, state, start and end; nanoseconds of CLOCK_MONOTONIC."""
+
+_LENGTHS_US = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+_GAP_NS = 500_000
+STATES = ("run", "off", "wait")
+
+
+def tolerance_ns(length_ns: int) -> float:
+    """Return by how much an interval may be off: 1 %, and 200 us for short ones."""
+    return max(0.01 * length_ns, 200_000.0)
+
+
+def overlap(a: Span, b: Span) -> int:
+    """Return how long two spans overlap; negative when they are apart."""
+    return min(a[1], b[1]) - max(a[0], b[0])
+
+
+def edge_errors_ns(known: Span, found: Sequence[Span]) -> tuple[float, float]:
+    """Return by how much start and end of the span that fits best are late; infinite without one."""
+    best = max(found, key=lambda span: overlap(known, span), default=None)
+    if best is None or overlap(known, best) <= 0:
+        return float("inf"), float("inf")
+    return float(best[0] - known[0]), float(best[1] - known[1])
+
+
+def error_ns(start: float, end: float) -> float:
+    """Return the worst error of start, end and length."""
+    if math.isinf(start):
+        return start
+    return max(abs(start), abs(end), abs(end - start))
+
+
+def _alone(rounds: int) -> list[Known]:
+    """Hold and release in turn, with nobody else about."""
+    hold, let_go, now = ctypes.PyDLL(None).usleep, ctypes.CDLL(None).usleep, time.monotonic_ns
+    lengths = _LENGTHS_US * rounds
+    let_go(1000)
+    stamps = [now()]
+    for us in lengths:
+        hold(us)
+        stamps.append(now())
+        let_go(us)
+        stamps.append(now())
+    me = threading.get_native_id()
+    spans = itertools.pairwise(stamps)
+    return [(me, STATES[i % 2], start, end) for i, (start, end) in enumerate(spans)]
+
+
+def _contended(rounds: int) -> list[Known]:
+    """Hold while another thread reads the clock: its gap is the wait that the hold inflicts."""
+    hold, let_go, now = ctypes.PyDLL(None).usleep, ctypes.CDLL(None).usleep, time.monotonic_ns
+    held_at: list[int] = []
+
+    def holder() -> None:
+        for us in _LENGTHS_US * rounds:
+            let_go(10_000)
+            held_at.append(now())
+            hold(us)
+
+    thread = threading.Thread(target=holder)
+    thread.start()
+    gaps: list[Span] = []
+    last = now()
+    while thread.is_alive():
+        read = now()
+        if read - last > _GAP_NS:
+            gaps.append((last, read))
+        last = read
+    me = threading.get_native_id()
+    return [(me, "wait", *gap) for gap in gaps if any(gap[0] < at < gap[1] for at in held_at)]
+
+
+def _in_thread(rounds: int) -> list[Known]:
+    known: list[Known] = []
+    thread = threading.Thread(target=lambda: known.extend(_alone(rounds)))
+    thread.start()
+    thread.join()
+    return known
+
+
+def _found(folder: Path, metadata: dict[str, Any]) -> dict[tuple[int, str], list[Span]]:
+    """Return the spans of every thread and state, ``off`` being what lies between."""
+    from gilscope.recording import Recording
+
+    trace = Recording(folder, metadata)
+    native = dict(zip(*(trace.threads[c].to_pylist() for c in ("thread", "native_id")), strict=True))
+    zero, found = metadata["start_monotonic_ns"], dict[tuple[int, str], list[Span]]()
+    ends: dict[int, int] = {}
+    for row in trace.intervals.sort_by("start_ns").to_pylist():
+        who, start = native[row["thread"]], zero + row["start_ns"]
+        end = start + row["duration_ns"]
+        if who in ends:
+            found.setdefault((who, "off"), []).append((ends[who], start))
+        ends[who] = end
+        found.setdefault((who, row["state"]), []).append((start, end))
+    return found
+
+
+def trial(rounds: int) -> list[tuple[str, int, float, float]]:
+    """Return state, known length, and errors of start and end of every known interval of one recording."""
+    with scratch() as folder:
+        with recording(folder) as recorded:
+            known = _in_thread(rounds) + _contended(rounds)
+        found = _found(recorded.folder, recorded.convert())
+    return [
+        (state, end - start, *edge_errors_ns((start, end), found.get((who, state), ())))
+        for who, state, start, end in known
+    ]
+
+
+def _figures(state: str, cases: list[tuple[int, float, float]]) -> Iterator[Figure]:
+    errors = [error_ns(start, end) for _, start, end in cases]
+    used = [error / tolerance_ns(length) for error, (length, _, _) in zip(errors, cases, strict=True)]
+    starts, ends = ([case[i] / 1e3 for case in cases] for i in (1, 2))
+    note = (
+        f"median {median(errors) / 1e3:.1f} us; start late by {median(starts):.1f}, end by {median(ends):.1f}"
+    )
+    yield Figure(f"{state}: worst error", max(errors) / 1e3, "us", note=note)
+    note = f"tolerance 1 % or 200 us; {len(cases)} intervals, {sum(share > 1 for share in used)} outside"
+    yield Figure(f"{state}: worst error / tolerance", max(used), "", 1.0, note=note)
+
+
+def run(plan: Plan) -> Iterator[Figure]:
+    """Measure the worst error over all known intervals of several recordings."""
+    trials, rounds = (1, 1) if plan.quick else (5, 3)
+    cases: list[tuple[str, int, float, float]] = []
+    with progress_bar("accuracy", trials) as done:
+        for i in range(trials):
+            cases += fresh(trial, rounds)
+            done(i + 1)
+    for state in STATES:
+        yield from _figures(state, [(length, a, b) for which, length, a, b in cases if which == state])

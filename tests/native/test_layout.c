@@ -1,0 +1,328 @@
+/* The reader of the interpreter against interpreters made up here: what it accepts, and every way it says no.
+ *
+ * With an argument the program exports its `_PyRuntime`; test_native.py also links it without. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fakegil.h"
+
+#define HEX(minor) (0x03000000u | (unsigned)(minor) << 16 | 0x02f0u)
+
+/* Where 3.11 keeps its GIL: inside _PyRuntime, at this offset. */
+#define GIL_IN_RUNTIME_3_11 360
+
+extern union runtime {
+    unsigned char bytes[4096];
+    uint64_t table[64];
+} _PyRuntime;
+union runtime _PyRuntime __attribute__((visibility("default")));
+
+/* One thread state and one interpreter that fit all versions' offsets given below. */
+static uint64_t interp[1024], thread_state[64], other_state[64];
+static char why[320];
+
+struct version {
+    unsigned minor;
+    unsigned threads, gil_pointer, next, native_id, requested; /* byte offsets */
+    /* numbers in the table: threads_head, GIL pointer, struct, locked, holder, next, native id, requested */
+    unsigned index[8];
+};
+
+static const struct version versions[] = {
+    {11, 16, 0, 8, 160, 0, {0}},
+    {12, 72, 384, 8, 144, 0, {0}},
+    {13, 7408, 320, 24, 176, 0, {9, 14, 15, 17, 18, 21, 25, 0}},
+    {14, 1024, 512, 32, 184, 0, {9, 15, 16, 18, 19, 24, 28, 0}},
+    {15, 2048, 520, 40, 192, 256, {9, 15, 16, 18, 19, 24, 31, 35}},
+};
+#define N_VERSIONS (sizeof versions / sizeof *versions)
+
+static const struct version *v;
+static struct fake_gil gil;
+
+static uint64_t *interp_field(unsigned offset)
+{
+    return &interp[offset / 8];
+}
+
+static struct fake_gil *gil_in_force(void)
+{
+    return v->minor == 11 ? (struct fake_gil *)(_PyRuntime.bytes + GIL_IN_RUNTIME_3_11) : &gil;
+}
+
+static void write_table(void)
+{
+    memcpy(_PyRuntime.table, "xdebugpy", 8);
+    _PyRuntime.table[1] = HEX(v->minor);
+    const uint64_t values[8] = {
+        v->threads,
+        v->gil_pointer,
+        1000,
+        1000 + offsetof(struct fake_gil, locked),
+        1000 + offsetof(struct fake_gil, last_holder),
+        v->next,
+        v->native_id,
+        v->requested,
+    };
+    for (int i = 0; i < 8; i++)
+        if (v->index[i])
+            _PyRuntime.table[v->index[i]] = values[i];
+}
+
+/* A sound interpreter of version `v`, whose GIL this thread holds, with another thread before it. */
+static void make_interpreter(const struct version *version)
+{
+    v = version;
+    memset(&_PyRuntime, 0, sizeof _PyRuntime);
+    memset(interp, 0, sizeof interp);
+    memset(thread_state, 0, sizeof thread_state);
+    memset(other_state, 0, sizeof other_state);
+    memset(&gil, 0, sizeof gil);
+    if (v->minor >= 13)
+        write_table();
+    if (v->minor > 11)
+        *interp_field(v->gil_pointer) = (uintptr_t)&gil;
+    *interp_field(v->threads) = (uintptr_t)other_state;
+    other_state[v->next / 8] = (uintptr_t)thread_state;
+    other_state[v->native_id / 8] = 1;
+    thread_state[v->native_id / 8] = (uint64_t)gettid();
+    gil_in_force()->interval = 5000;
+    gil_in_force()->last_holder = (uintptr_t)thread_state;
+    gil_in_force()->locked = 1;
+    gil_in_force()->switch_number = 17;
+}
+
+static bool prove_as(unsigned hex, struct gs_layout *l)
+{
+    strcpy(why, "");
+    return gs_layout_prove(l, hex, thread_state, interp, 5000, why, sizeof why);
+}
+
+static void check_refused(const char *expected, const char *found)
+{
+    struct gs_layout l;
+    CHECK(!prove_as(HEX(v->minor), &l));
+    if (!strstr(why, expected) || !strstr(why, found)) {
+        fprintf(stderr, "3.%u: \"%s\" does not say \"%s\" and \"%s\"\n", v->minor, why, expected,
+                found);
+        exit(1);
+    }
+    CHECK(1);
+}
+
+#define EACH_VERSION(from)                                                                         \
+    for (size_t i_ = (from) - 11; i_ < N_VERSIONS && (make_interpreter(&versions[i_]), true); i_++)
+
+/* ---- what is accepted ---- */
+
+static void a_sound_interpreter_is_proven(void)
+{
+    EACH_VERSION(11)
+    {
+        struct gs_layout l;
+        struct gs_gil_view view;
+        bool proven = prove_as(HEX(v->minor), &l);
+        if (!proven)
+            fprintf(stderr, "3.%u: %s\n", v->minor, why);
+        CHECK(proven);
+        CHECK_EQUAL(l.gil, (uintptr_t)gil_in_force());
+        CHECK_EQUAL(l.thread_requested, v->requested);
+        gs_layout_gil(&l, &view);
+        CHECK(view.locked);
+        CHECK_EQUAL(view.holder, (uintptr_t)thread_state);
+        CHECK_EQUAL(view.interval_us, 5000);
+        CHECK_EQUAL(view.switches, 17);
+    }
+}
+
+static void threads_are_listed_newest_first(void)
+{
+    EACH_VERSION(11)
+    {
+        struct gs_layout l;
+        struct gs_tstate threads[3];
+        CHECK(prove_as(HEX(v->minor), &l));
+        if (v->requested)
+            *(int *)((char *)thread_state + v->requested) = 1;
+        CHECK_EQUAL(gs_layout_threads(&l, threads, 3), 2);
+        CHECK_EQUAL(threads[0].address, (uintptr_t)other_state);
+        CHECK_EQUAL(threads[0].native_id, 1);
+        CHECK(!threads[0].requested);
+        CHECK_EQUAL(threads[1].address, (uintptr_t)thread_state);
+        CHECK_EQUAL(threads[1].native_id, gettid());
+        CHECK_EQUAL(threads[1].requested, v->requested != 0);
+        CHECK_EQUAL(gs_layout_threads(&l, threads, 1), 1);
+    }
+}
+
+/* The list changes while it is read: what is found may point anywhere, or in a circle. */
+static void a_torn_list_of_threads_does_no_harm(void)
+{
+    EACH_VERSION(11)
+    {
+        struct gs_layout l;
+        struct gs_tstate threads[50];
+        CHECK(prove_as(HEX(v->minor), &l));
+        thread_state[v->next / 8] = 64;
+        CHECK_EQUAL(gs_layout_threads(&l, threads, 50), 2);
+        thread_state[v->next / 8] = (uintptr_t)other_state;
+        CHECK_EQUAL(gs_layout_threads(&l, threads, 50), 50);
+        *interp_field(v->threads) = 0;
+        CHECK_EQUAL(gs_layout_threads(&l, threads, 50), 0);
+    }
+}
+
+static void the_conditions_stand_where_the_gil_has_them(void)
+{
+    struct gs_layout l;
+    make_interpreter(&versions[1]);
+    CHECK(prove_as(HEX(12), &l));
+    CHECK(gs_layout_conds(&l, &gil.cond, &gil.switch_cond));
+    CHECK(!gs_layout_conds(&l, &gil.switch_cond, &gil.cond));
+    CHECK(!gs_layout_conds(&l, &gil.cond, &gil.cond));
+    CHECK(!gs_layout_conds(&l, NULL, &gil.switch_cond));
+    CHECK(gs_layout_mutex_of(&gil.cond) == &gil.mutex);
+    CHECK(gs_layout_mutex_of(&gil.switch_cond) == &gil.switch_mutex);
+    uintptr_t cond = (uintptr_t)&gil.cond;
+    CHECK(!gs_layout_is_wait(&l, cond - 1));
+    CHECK(gs_layout_is_wait(&l, cond));
+    CHECK(gs_layout_is_wait(&l, cond + sizeof gil.cond - 1));
+    CHECK(!gs_layout_is_wait(&l, cond + sizeof gil.cond));
+    CHECK(!gs_layout_is_wait(&l, (uintptr_t)&gil.switch_cond));
+}
+
+static void an_interval_too_large_for_32_bits_is_clipped(void)
+{
+    struct gs_layout l;
+    struct gs_gil_view view;
+    make_interpreter(&versions[1]);
+    CHECK(prove_as(HEX(12), &l));
+    gil.interval = UINT64_C(1) << 40;
+    gil.locked = 0;
+    gs_layout_gil(&l, &view);
+    CHECK_EQUAL(view.interval_us, UINT32_MAX);
+    CHECK(!view.locked);
+}
+
+/* ---- what is refused ---- */
+
+static void another_python_is_refused(void)
+{
+    struct gs_layout l;
+    make_interpreter(&versions[1]);
+    CHECK(!prove_as(HEX(10), &l) && strstr(why, "found 3.10"));
+    CHECK(!prove_as(HEX(16), &l) && strstr(why, "found 3.16"));
+    CHECK(!prove_as(0x040b0000, &l) && strstr(why, "found 4.11"));
+}
+
+static void a_table_that_is_none_is_refused(void)
+{
+    EACH_VERSION(13)
+    {
+        _PyRuntime.bytes[7] ^= 1;
+        check_refused("_PyRuntime to begin with the offsets", "found version");
+        _PyRuntime.bytes[7] ^= 1;
+        _PyRuntime.table[1] += 0x10000;
+        check_refused("_PyRuntime to begin with the offsets", "found version");
+    }
+}
+
+static void offsets_out_of_bounds_are_refused(void)
+{
+    static const int offsets[] = {0, 1, 5, 6, 7};
+    EACH_VERSION(13)
+    {
+        for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
+            if (!v->index[offsets[i]])
+                continue;
+            make_interpreter(v);
+            _PyRuntime.table[v->index[offsets[i]]] = 65536;
+            check_refused("below 65536", "found 65536");
+        }
+        for (int i = 3; i <= 4; i++) {
+            make_interpreter(v);
+            _PyRuntime.table[v->index[i]] = 1000 + 65;
+            check_refused("within 64 bytes", "65");
+            _PyRuntime.table[v->index[i]] = 999;
+            check_refused("within 64 bytes", "found");
+        }
+        make_interpreter(v);
+        _PyRuntime.table[v->index[4]] = 1000 + 7; /* no room for the interval before it */
+        check_refused("within 64 bytes", "found 7");
+    }
+}
+
+static void a_gil_in_no_memory_is_refused(void)
+{
+    void *gone = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EACH_VERSION(12)
+    {
+        *interp_field(v->gil_pointer) = 0;
+        check_refused("expected the GIL at (nil)", "no readable memory");
+        *interp_field(v->gil_pointer) = (uintptr_t)gone;
+        check_refused("expected the GIL at 0x", "no readable memory");
+    }
+    munmap(gone, 4096);
+}
+
+static void a_gil_that_does_not_fit_what_python_says_is_refused(void)
+{
+    EACH_VERSION(11)
+    {
+        gil_in_force()->locked = 0;
+        check_refused("locked by this thread", "found it free");
+        gil_in_force()->locked = 2;
+        check_refused("locked by this thread", "found it free");
+        gil_in_force()->locked = 1;
+        gil_in_force()->last_holder = (uintptr_t)other_state;
+        check_refused("holder to be this thread's state", "found 0x");
+        gil_in_force()->last_holder = (uintptr_t)thread_state;
+        gil_in_force()->interval = 5001;
+        check_refused("switch interval of 5000 us", "found 5001 us");
+    }
+}
+
+static void a_list_without_this_thread_is_refused(void)
+{
+    EACH_VERSION(11)
+    {
+        other_state[v->next / 8] = 0;
+        check_refused("in the interpreter's list of threads", "did not find it");
+        other_state[v->next / 8] = 64;
+        check_refused("in the interpreter's list of threads", "did not find it");
+        other_state[v->next / 8] = (uintptr_t)thread_state;
+        thread_state[v->native_id / 8] = 1;
+        check_refused("hold native id", "found 1");
+    }
+}
+
+static void an_interpreter_that_hides_its_runtime_is_refused(void)
+{
+    make_interpreter(&versions[0]);
+    check_refused("export _PyRuntime", "no such symbol");
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    if (argc == 1) {
+        RUN(an_interpreter_that_hides_its_runtime_is_refused);
+        return check_done();
+    }
+    RUN(a_sound_interpreter_is_proven);
+    RUN(threads_are_listed_newest_first);
+    RUN(a_torn_list_of_threads_does_no_harm);
+    RUN(the_conditions_stand_where_the_gil_has_them);
+    RUN(an_interval_too_large_for_32_bits_is_clipped);
+    RUN(another_python_is_refused);
+    RUN(a_table_that_is_none_is_refused);
+    RUN(offsets_out_of_bounds_are_refused);
+    RUN(a_gil_in_no_memory_is_refused);
+    RUN(a_gil_that_does_not_fit_what_python_says_is_refused);
+    RUN(a_list_without_this_thread_is_refused);
+    return check_done();
+}

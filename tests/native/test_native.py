@@ -1,0 +1,170 @@
+"""The C core without Python: each ``test_*.c`` is built with the parts of the core it tests, and run.
+
+``GILSCOPE_SANITIZE=address,undefined`` or ``GILSCOPE_SANITIZE=thread`` in the environment builds all of it
+with the compiler's sanitizers, as `.ci/run` does.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CORE = HERE.parents[1] / "gilscope" / "csrc"
+SANITIZE = os.environ.get("GILSCOPE_SANITIZE", "")
+FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
+SANITIZED = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"] if SANITIZE else []
+SYMBOLS = {"address": "__asan_", "undefined": "__ubsan_", "thread": "__tsan_"}
+TIMEOUT_S = 600  # a program ends itself long before: check.h sets an alarm for each test
+
+# How a shared object whose calls are replaced may be linked, and what may then be done to its slots.
+LINKED = {
+    "lazy": ("rw-p", ["-Wl,-z,norelro", "-Wl,-z,lazy"]),
+    "relro": ("r--p", ["-Wl,-z,relro", "-Wl,-z,now"]),
+    "no-plt": ("r--p", ["-Wl,-z,relro", "-Wl,-z,now", "-fno-plt"]),
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a test program is built from, beside its own file."""
+
+    core: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+PROGRAMS = {
+    "test_got": Program(("got.c",)),
+    "test_layout": Program(("layout.c",)),
+    "test_probe": Program(("probe.c", "got.c", "layout.c")),
+    "test_ring": Program(),
+    "test_sampler": Program(("sampler.c",)),
+    "test_spool": Program(("spool.c",)),
+    "test_threads": Program(("threads.c", "layout.c"), ("fakegil.c",)),
+}
+
+
+@cache
+def compiler() -> str:
+    """Return the C compiler; skip where there is none, but fail under CI, where a skip would go unseen."""
+    for name in filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")):
+        if shutil.which(name):
+            return name
+    reason = "no C compiler on PATH (cc, gcc, clang, or the environment's CC)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must run the C tests, but there is {reason}")
+    pytest.skip(reason)
+
+
+def run(*command: str | Path, timeout: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    # Bound at once, or the first call of each function would change its slot under the tests.
+    environment = {**os.environ, "LC_ALL": "C", "LD_BIND_NOW": "1"}
+    return subprocess.run(
+        [str(word) for word in command],
+        check=False,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def build(output: Path, *words: str | Path) -> Path:
+    result = run(
+        compiler(), *FLAGS, *SANITIZED, "-pthread", f"-I{HERE}", f"-I{CORE}", *words, "-ldl", "-o", output
+    )
+    assert result.returncode == 0, result.stdout
+    check_instrumented(output)
+    return output
+
+
+def check_instrumented(file: Path) -> None:
+    if not SANITIZE:
+        return
+    symbols = run("nm", "--dynamic", file).stdout
+    assert any(SYMBOLS[kind] in symbols for kind in SANITIZE.split(",")), f"{file.name} is not instrumented"
+
+
+def build_program(tmp_path: Path, name: str, *more: str | Path) -> Path:
+    program = PROGRAMS[name]
+    sources = [HERE / f"{name}.c", *(CORE / c for c in program.core), *(HERE / c for c in program.helpers)]
+    return build(tmp_path / name, *sources, *program.flags, *more)
+
+
+def build_object(tmp_path: Path, source: str, linked: str) -> Path:
+    return build(tmp_path / f"{linked}-{source}.so", HERE / source, "-fPIC", "-shared", *LINKED[linked][1])
+
+
+def check(*command: str | Path) -> None:
+    """Run a test program; it must end well and have checked something."""
+    result = run(*command)
+    counts = re.search(r"^(\d+) tests, (\d+) checks$", result.stdout, re.MULTILINE)
+    assert result.returncode == 0 and counts, f"exit status {result.returncode}\n{result.stdout}"
+    assert int(counts[1]) > 0
+    assert int(counts[2]) > 0
+
+
+def test_no_program_is_left_out() -> None:
+    assert sorted(p.stem for p in HERE.glob("test_*.c")) == sorted(PROGRAMS)
+
+
+def test_ring(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_ring"))
+
+
+def test_sampler(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_sampler"))
+
+
+def test_spool(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    check(build_program(tmp_path, "test_spool"), tmp_path / "files")
+
+
+def test_threads(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_threads"))
+
+
+def test_layout(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_layout", "-rdynamic"), "exported")
+
+
+def test_layout_of_an_interpreter_that_hides_it(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_layout"))
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_got(tmp_path: Path, linked: str) -> None:
+    victim = build_object(tmp_path, "victim.c", linked)
+    check(build_program(tmp_path, "test_got"), LINKED[linked][0], victim)
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_probe(tmp_path: Path, linked: str) -> None:
+    gil = build_object(tmp_path, "fakegil.c", linked)
+    check(build_program(tmp_path, "test_probe", gil, f"-Wl,-rpath,{tmp_path}"))
+
+
+BUGS = {
+    "address": {"leak": "detected memory leaks", "beyond": "heap-buffer-overflow"},
+    "undefined": {"overflow": "signed integer overflow"},
+    "thread": {"race": "data race"},
+}
+
+if SANITIZE:
+
+    def test_the_sanitizers_find_what_they_are_there_for(tmp_path: Path) -> None:
+        program = build(tmp_path / "planted", HERE / "planted.c", "-O0")
+        assert run(program).returncode == 0
+        for kind in SANITIZE.split(","):
+            for bug, message in BUGS[kind].items():
+                result = run(program, bug)
+                assert result.returncode != 0
+                assert message in result.stdout

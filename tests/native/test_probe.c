@@ -1,0 +1,607 @@
+/* The probe in a GIL of the test's own: what it records is what happened, and nothing else changes. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "fakegil.h"
+#include "got.h"
+#include "probe.h"
+
+#define LOG2_SLOTS 18u
+
+static struct gs_ring ring;
+static struct fake_interp interp = {.gil = &fake_gil};
+static struct fake_thread me; /* of the main thread */
+static struct gs_layout layout;
+static struct gs_gil_calls calls;
+static char why[320];
+
+static void release_and_retake(void)
+{
+    fake_drop(&me);
+    fake_take(&me);
+}
+
+static void do_nothing(void)
+{
+}
+
+/* ---- the records ---- */
+
+struct event {
+    enum gs_kind kind;
+    uint32_t thread, arg;
+    uint64_t stamp;
+};
+
+static struct event events[1u << LOG2_SLOTS];
+static size_t n_events;
+
+static void drain(void)
+{
+    const struct gs_record *r;
+    n_events = 0;
+    for (size_t n; (n = gs_ring_peek(&ring, &r, SIZE_MAX)) > 0; gs_ring_take(&ring, n))
+        for (size_t i = 0; i < n; i++)
+            events[n_events++] = (struct event){(enum gs_kind)(r[i].word & 31),
+                                                (uint32_t)(r[i].word >> 12) & 0xfffff,
+                                                (uint32_t)(r[i].word >> 32),
+                                                r[i].stamp & ~GS_STAMP_LAP};
+}
+
+static void begin(void)
+{
+    CHECK(gs_ring_open(&ring, LOG2_SLOTS));
+    gs_probe_bind(&ring, false, NULL);
+    CHECK(gs_probe_install(&layout, why, sizeof why));
+    gs_probe_begin(7, true);
+}
+
+static void end(void)
+{
+    gs_probe_end(9, true);
+    gs_probe_remove();
+    drain();
+    CHECK_EQUAL(ring.tail, ring.head);
+    gs_ring_close(&ring);
+}
+
+static size_t count(enum gs_kind kind)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_events; i++)
+        n += events[i].kind == kind;
+    return n;
+}
+
+static void check_event(size_t i, enum gs_kind kind, uint32_t thread)
+{
+    CHECK(i < n_events);
+    CHECK_EQUAL(events[i].kind, kind);
+    CHECK_EQUAL(events[i].thread, thread);
+    CHECK(i == 0 || events[i].stamp >= events[i - 1].stamp);
+}
+
+static size_t find(enum gs_kind kind, size_t from)
+{
+    while (from < n_events && events[from].kind != kind)
+        from++;
+    CHECK(from < n_events);
+    return from;
+}
+
+/* Waits until the ring holds this many records of one kind, without taking them. */
+static void await(enum gs_kind kind, size_t n)
+{
+    for (size_t seen = 0; seen < n; sched_yield()) {
+        const struct gs_record *r;
+        size_t there = gs_ring_peek(&ring, &r, SIZE_MAX);
+        seen = 0;
+        for (size_t i = 0; i < there; i++)
+            seen += (r[i].word & 31) == kind;
+    }
+}
+
+/* ---- learning, and refusing to ---- */
+
+static void an_object_without_the_calls_is_refused(void)
+{
+    /* The C library calls itself without slots. */
+    struct gs_gil_calls elsewhere = {dlsym(RTLD_DEFAULT, "getppid"), do_nothing};
+    CHECK(!gs_probe_learn(&layout, &elsewhere, why, sizeof why));
+    CHECK(strstr(why, "does not call pthread_cond_"));
+    CHECK_EQUAL(gs_probe_slots(), 0);
+}
+
+static const char *const names[] = {"pthread_cond_signal", "pthread_cond_timedwait",
+                                    "pthread_cond_wait"};
+static struct gs_got_slot held[GS_GOT_SLOTS];
+static int n_held;
+
+static void remember_slots(void)
+{
+    n_held = gs_got_find(calls.inside, names, 3, held);
+    CHECK(n_held >= 3);
+}
+
+static void check_slots_untouched(void)
+{
+    for (int i = 0; i < n_held; i++)
+        CHECK(*held[i].where == held[i].before);
+}
+
+static void the_conditions_are_learnt_and_nothing_is_left_changed(void)
+{
+    remember_slots();
+    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK_EQUAL(gs_probe_slots(), n_held);
+    for (int i = 0; i < n_held; i++)
+        CHECK(gs_probe_slot(i) == held[i].before);
+    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    check_slots_untouched();
+}
+
+static void conditions_elsewhere_are_refused(void)
+{
+    struct gs_layout wrong = layout;
+    wrong.gil += 8;
+    CHECK(!gs_probe_learn(&wrong, &calls, why, sizeof why));
+    CHECK(strstr(why, "saw 2 signals"));
+    check_slots_untouched();
+}
+
+static void an_interpreter_that_signals_nothing_is_refused(void)
+{
+    struct gs_gil_calls silent = {calls.inside, do_nothing};
+    CHECK(!gs_probe_learn(&layout, &silent, why, sizeof why));
+    CHECK(strstr(why, "saw 0 signals"));
+    check_slots_untouched();
+    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+}
+
+/* ---- one thread ---- */
+
+static void every_transition_of_one_thread_is_recorded(void)
+{
+    uint64_t ident = (uint64_t)pthread_self();
+    begin();
+    for (int i = 0; i < 1000; i++)
+        release_and_retake();
+    end();
+    CHECK_EQUAL(n_events, 3 + 1 + 2000 + 1);
+    check_event(0, GS_THREAD, 0);
+    CHECK_EQUAL(events[0].arg, gettid());
+    check_event(1, GS_IDENT_LOW, 0);
+    CHECK_EQUAL(events[1].arg, (uint32_t)ident);
+    check_event(2, GS_IDENT_HIGH, 0);
+    CHECK_EQUAL(events[2].arg, ident >> 32);
+    check_event(3, GS_BEGIN, 0);
+    CHECK_EQUAL(events[3].arg, 7);
+    for (size_t i = 0; i < 1000; i++) {
+        check_event(4 + 2 * i, GS_RELEASE, 0);
+        check_event(5 + 2 * i, GS_ACQUIRE, 0);
+    }
+    check_event(2004, GS_END, 0);
+    CHECK_EQUAL(events[2004].arg, 9);
+}
+
+static void nothing_is_recorded_before_or_after(void)
+{
+    CHECK(gs_ring_open(&ring, LOG2_SLOTS));
+    gs_probe_bind(&ring, false, NULL);
+    CHECK(gs_probe_install(&layout, why, sizeof why));
+    release_and_retake();
+    CHECK_EQUAL(ring.head, 0);
+    gs_probe_begin(0, true);
+    gs_probe_end(0, true);
+    uint64_t head = ring.head;
+    release_and_retake();
+    CHECK_EQUAL(ring.head, head);
+    gs_probe_remove();
+    check_slots_untouched();
+    release_and_retake();
+    CHECK_EQUAL(ring.head, head);
+    gs_ring_close(&ring);
+}
+
+static void without_recording_there_is_only_the_frame(void)
+{
+    CHECK(gs_ring_open(&ring, LOG2_SLOTS));
+    gs_probe_bind(&ring, false, NULL);
+    gs_probe_begin(1, false);
+    release_and_retake();
+    gs_probe_end(2, false);
+    drain();
+    CHECK_EQUAL(n_events, 5);
+    CHECK_EQUAL(count(GS_BEGIN) + count(GS_END), 2);
+    gs_ring_close(&ring);
+}
+
+static _Atomic unsigned nudges;
+
+static void count_nudge(void)
+{
+    nudges++;
+}
+
+static void the_sampler_is_nudged_as_the_ring_fills(void)
+{
+    CHECK(gs_ring_open(&ring, 13));
+    nudges = 0;
+    gs_probe_bind(&ring, false, count_nudge);
+    for (unsigned i = 0; i < 4096 - 3; i++) /* with the three of a new thread: half the ring */
+        gs_probe_emit(GS_RELEASE, 0);
+    CHECK_EQUAL(nudges, 2);
+    gs_ring_close(&ring);
+}
+
+/* ---- two threads ---- */
+
+/* What happens during a wait for the GIL, which else is a matter of luck. */
+static _Atomic enum { REAL, SWITCHED, FREED, HELD, TIMED_OUT } during_wait;
+
+/* Stands in for the C library's, below the hook. */
+int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
+                           const struct timespec *until)
+{
+    static int (*_Atomic real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    if (!real)
+        real = (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))dlsym(
+            RTLD_NEXT, "pthread_cond_timedwait");
+    if (during_wait == REAL)
+        return real(cond, mutex, until);
+    pthread_mutex_unlock(mutex);
+    while (during_wait == HELD)
+        sched_yield();
+    pthread_mutex_lock(mutex);
+    if (during_wait == SWITCHED)
+        __atomic_fetch_add(&fake_gil.switch_number, 1, __ATOMIC_RELAXED);
+    if (during_wait == FREED)
+        fake_gil.locked = 0;
+    during_wait = REAL;
+    return ETIMEDOUT;
+}
+
+static void *take_and_drop(void *unused)
+{
+    struct fake_thread self = {0};
+    errno = 77;
+    fake_take(&self);
+    fake_drop(&self);
+    CHECK_EQUAL(errno, 77);
+    return unused;
+}
+
+static void a_forced_switch_is_told_step_by_step(void)
+{
+    pthread_t other;
+    fake_gil.interval = 1000;
+    begin();
+    CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop, NULL), 0);
+    await(GS_DROP_REQUEST, 3);
+    fake_switch_slowly = true;
+    fake_drop(&me);
+    pthread_join(other, NULL);
+    fake_take(&me);
+    end();
+    CHECK_EQUAL(count(GS_REQUEST), 1);
+    CHECK_EQUAL(count(GS_FORCED), 1);
+    CHECK_EQUAL(count(GS_RELEASE), 2);
+    CHECK_EQUAL(count(GS_ACQUIRE), 2);
+    CHECK(count(GS_DROP_REQUEST) >= 3);
+    size_t request = find(GS_REQUEST, 0);
+    check_event(request, GS_REQUEST, 1);
+    CHECK_EQUAL(events[request].arg, 1000);
+    size_t dropped = find(GS_DROP_REQUEST, request);
+    check_event(dropped, GS_DROP_REQUEST, 1);
+    CHECK(events[dropped].stamp - events[request].stamp >= 1000000);
+    size_t release = find(GS_RELEASE, dropped);
+    check_event(release, GS_RELEASE, 0);
+    size_t acquire = find(GS_ACQUIRE, release);
+    check_event(acquire, GS_ACQUIRE, 1);
+    size_t forced = find(GS_FORCED, release);
+    check_event(forced, GS_FORCED, 0);
+    CHECK(forced < acquire);
+    CHECK_EQUAL(events[find(GS_RELEASE, acquire)].thread, 1);
+    check_event(n_events - 2, GS_ACQUIRE, 0);
+    fake_switch_slowly = false;
+    fake_gil.interval = 5000;
+}
+
+static void a_changed_interval_is_seen_by_the_next_request(void)
+{
+    static const unsigned long intervals[] = {100, 20000, 5000};
+    begin();
+    for (int i = 0; i < 3; i++) {
+        pthread_t other;
+        fake_gil.interval = intervals[i];
+        CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop, NULL), 0);
+        await(GS_REQUEST, (size_t)i + 1);
+        fake_drop(&me);
+        pthread_join(other, NULL);
+        fake_take(&me);
+    }
+    end();
+    for (size_t i = 0, at = 0; i < 3; i++) {
+        at = find(GS_REQUEST, at) + 1;
+        CHECK_EQUAL(events[at - 1].arg, intervals[i]);
+        CHECK_EQUAL(events[at - 1].thread, i + 1);
+    }
+}
+
+/* CPython asks the holder to let go only if nobody has let go meanwhile. */
+static void a_timeout_after_a_switch_is_no_drop_request(void)
+{
+    pthread_t other;
+    during_wait = SWITCHED;
+    begin();
+    CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop, NULL), 0);
+    await(GS_DROP_REQUEST, 1);
+    CHECK_EQUAL(during_wait, REAL);
+    fake_drop(&me);
+    pthread_join(other, NULL);
+    fake_take(&me);
+    end();
+    size_t request = find(GS_REQUEST, 0), dropped = find(GS_DROP_REQUEST, request);
+    CHECK(events[dropped].stamp - events[request].stamp >= fake_gil.interval * 1000);
+}
+
+static void a_timeout_that_finds_the_gil_free_is_no_drop_request(void)
+{
+    pthread_t other;
+    during_wait = FREED; /* takes it from this thread */
+    begin();
+    CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop, NULL), 0);
+    pthread_join(other, NULL);
+    fake_take(&me);
+    end();
+    CHECK_EQUAL(count(GS_REQUEST), 1);
+    CHECK_EQUAL(count(GS_DROP_REQUEST), 0);
+}
+
+static _Atomic bool once_more;
+
+static void *take_and_drop_twice(void *unused)
+{
+    struct fake_thread self = {0};
+    fake_take(&self);
+    fake_drop(&self);
+    while (!once_more)
+        sched_yield();
+    fake_take(&self);
+    fake_drop(&self);
+    return unused;
+}
+
+static void each_wait_is_a_request_of_its_own(void)
+{
+    pthread_t other;
+    begin();
+    CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop_twice, NULL), 0);
+    await(GS_REQUEST, 1);
+    fake_drop(&me);
+    await(GS_RELEASE, 2);
+    fake_take(&me);
+    once_more = true;
+    await(GS_REQUEST, 2);
+    fake_drop(&me);
+    pthread_join(other, NULL);
+    fake_take(&me);
+    end();
+    CHECK_EQUAL(count(GS_THREAD), 2);
+}
+
+/* Its wait began in a trace that is over: it must tell the next one anew, under a number of its own. */
+static void a_wait_that_outlives_its_trace_is_told_to_the_next(void)
+{
+    pthread_t other;
+    fake_gil.interval = 1000;
+    during_wait = HELD;
+    begin();
+    CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop, NULL), 0);
+    await(GS_REQUEST, 1);
+    end();
+    begin();
+    during_wait = TIMED_OUT; /* its first wait ends now, in the other trace */
+    while (during_wait != REAL)
+        sched_yield();
+    await(GS_DROP_REQUEST, 1);
+    fake_drop(&me);
+    pthread_join(other, NULL);
+    fake_take(&me);
+    end();
+    CHECK_EQUAL(count(GS_REQUEST), 1);
+    CHECK_EQUAL(count(GS_THREAD), 2);
+    size_t request = find(GS_REQUEST, 0);
+    CHECK(find(GS_DROP_REQUEST, 0) > request);
+    check_event(find(GS_ACQUIRE, request), GS_ACQUIRE, 1);
+    fake_gil.interval = 5000;
+}
+
+/* ---- somebody else's hook ---- */
+
+static int (*ours)(pthread_cond_t *);
+static _Atomic unsigned passed;
+
+static int stranger(pthread_cond_t *cond)
+{
+    passed++;
+    return ours(cond);
+}
+
+static void a_hook_put_over_ours_stays_and_goes_on_working(void)
+{
+    struct gs_got_slot slots[GS_GOT_SLOTS];
+    begin();
+    CHECK_EQUAL(gs_got_find(calls.inside, names, 1, slots), 1);
+    void *before_stranger = slots[0].before;
+    ours = (int (*)(pthread_cond_t *))before_stranger;
+    CHECK(gs_got_swap(slots[0].where, before_stranger, (void *)stranger));
+    release_and_retake();
+    end();
+    CHECK(*slots[0].where == (void *)stranger);
+    CHECK_EQUAL(count(GS_RELEASE) + count(GS_ACQUIRE), 2);
+    CHECK_EQUAL(passed, 2);
+    release_and_retake(); /* through ours, which is asleep now */
+    CHECK_EQUAL(passed, 4);
+    CHECK(gs_got_swap(slots[0].where, (void *)stranger, dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
+    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    remember_slots();
+}
+
+/* ---- many threads, traces come and go ---- */
+
+#define WORKERS 4u
+
+static _Atomic bool stop;
+
+static void *work(void *unused)
+{
+    struct fake_thread self = {0};
+    volatile unsigned sink = 0;
+    for (unsigned i = 0; !stop; i++) {
+        fake_take(&self);
+        for (unsigned j = 0; j < i % 50; j++)
+            sink += j;
+        fake_drop(&self);
+    }
+    return unused;
+}
+
+#define NOBODY UINT32_MAX
+
+/* Checks that what was recorded is a history a lock can have. Returns false where records were lost. */
+static bool check_history(void)
+{
+    static bool waiting[1u << 16];
+    uint32_t holder = NOBODY, threads = 0;
+    memset(waiting, 0, sizeof waiting);
+    for (size_t i = 0; i < n_events; i++) {
+        const struct event *e = &events[i];
+        switch (e->kind) {
+        case GS_LOST:
+            return false;
+        case GS_THREAD:
+            CHECK_EQUAL(e->thread, threads);
+            threads++;
+            break;
+        case GS_BEGIN:
+            CHECK_EQUAL(holder, NOBODY);
+            holder = e->thread;
+            break;
+        case GS_ACQUIRE:
+            CHECK_EQUAL(holder, NOBODY);
+            holder = e->thread;
+            waiting[e->thread] = false;
+            break;
+        case GS_RELEASE:
+        case GS_END:
+            CHECK_EQUAL(holder, e->thread);
+            holder = NOBODY;
+            break;
+        case GS_REQUEST:
+            CHECK(!waiting[e->thread]);
+            waiting[e->thread] = true;
+            break;
+        case GS_DROP_REQUEST:
+            CHECK(waiting[e->thread]);
+            break;
+        default:
+            CHECK(e->kind == GS_FORCED || e->kind == GS_IDENT_LOW || e->kind == GS_IDENT_HIGH);
+        }
+        CHECK(e->thread < threads);
+    }
+    return true;
+}
+
+static void traces_come_and_go_while_threads_compete(void)
+{
+    pthread_t workers[WORKERS];
+    unsigned whole = 0;
+    stop = false;
+    fake_gil.interval = 200;
+    for (unsigned i = 0; i < WORKERS; i++)
+        CHECK_EQUAL(pthread_create(&workers[i], NULL, work, NULL), 0);
+    for (unsigned round = 0; round < 60; round++) {
+        begin();
+        while (atomic_load(&ring.head) < 500)
+            release_and_retake();
+        end();
+        check_slots_untouched();
+        whole += check_history();
+        release_and_retake();
+    }
+    stop = true;
+    fake_drop(&me);
+    for (unsigned i = 0; i < WORKERS; i++)
+        pthread_join(workers[i], NULL);
+    fake_take(&me);
+    CHECK(whole > 0);
+    fake_gil.interval = 5000;
+}
+
+/* ---- fork ---- */
+
+static void a_forked_child_is_rid_of_the_hooks(void)
+{
+    begin();
+    pid_t child = fork();
+    if (child == 0) {
+        gs_probe_abandon();
+        uint64_t head = ring.head;
+        release_and_retake();
+        check_slots_untouched();
+        CHECK_EQUAL(ring.head, head);
+        _exit(0);
+    }
+    int status;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK_EQUAL(status, 0);
+    release_and_retake();
+    end();
+    CHECK_EQUAL(count(GS_RELEASE), 1);
+    CHECK_EQUAL(count(GS_END), 1);
+}
+
+static void the_cost_of_an_event_is_measured(void)
+{
+    double hooked = 0, bare = 0;
+    CHECK(gs_ring_open(&ring, 13));
+    gs_probe_bind(&ring, false, NULL);
+    gs_probe_cost(100000, &hooked, &bare);
+    CHECK(bare > 0 && hooked > bare);
+    CHECK_EQUAL(ring.lost, 0);
+    CHECK(ring.head > 100000);
+    gs_ring_close(&ring);
+}
+
+int main(void)
+{
+    layout = fake_layout(&interp);
+    calls = (struct gs_gil_calls){dlsym(RTLD_DEFAULT, "fake_take"), release_and_retake};
+    fake_take(&me);
+    RUN(an_object_without_the_calls_is_refused);
+    RUN(the_conditions_are_learnt_and_nothing_is_left_changed);
+    RUN(conditions_elsewhere_are_refused);
+    RUN(an_interpreter_that_signals_nothing_is_refused);
+    RUN(every_transition_of_one_thread_is_recorded);
+    RUN(nothing_is_recorded_before_or_after);
+    RUN(without_recording_there_is_only_the_frame);
+    RUN(the_sampler_is_nudged_as_the_ring_fills);
+    RUN(a_forced_switch_is_told_step_by_step);
+    RUN(a_changed_interval_is_seen_by_the_next_request);
+    RUN(a_timeout_after_a_switch_is_no_drop_request);
+    RUN(a_timeout_that_finds_the_gil_free_is_no_drop_request);
+    RUN(each_wait_is_a_request_of_its_own);
+    RUN(a_wait_that_outlives_its_trace_is_told_to_the_next);
+    RUN(a_hook_put_over_ours_stays_and_goes_on_working);
+    RUN(traces_come_and_go_while_threads_compete);
+    RUN(a_forked_child_is_rid_of_the_hooks);
+    RUN(the_cost_of_an_event_is_measured);
+    return check_done();
+}
