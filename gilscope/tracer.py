@@ -279,8 +279,8 @@ def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
 
 
 _HOOK_LOST = (
-    "another tool, or the dynamic linker, put its own function in the place of a hook while the trace was on: "
-    "transitions may be missing"
+    "another tool, or the dynamic linker, put its own function in the place of a hook while the trace "
+    "was on: transitions may be missing"
 )
 
 

@@ -1,4 +1,5 @@
-/* Time stamps. The counter of the processor where the kernel itself trusts it, else CLOCK_MONOTONIC. */
+/* Time stamps. The counter of the processor where the kernel itself trusts it, else
+ * CLOCK_MONOTONIC. */
 #ifndef GILSCOPE_CLOCK_H
 #define GILSCOPE_CLOCK_H
 

@@ -1,5 +1,5 @@
-/* Descriptors of ours in a process that is not ours: the program may close them (os.closerange) and have
- * their numbers again for files of its own. Those must not be written to, nor closed. */
+/* Descriptors of ours in a process that is not ours: the program may close them (os.closerange) and
+ * have their numbers again for files of its own. Those must not be written to, nor closed. */
 #ifndef GILSCOPE_DESCRIPTOR_H
 #define GILSCOPE_DESCRIPTOR_H
 
@@ -29,10 +29,13 @@ static inline bool gs_descriptor_is_ours(const struct gs_descriptor *d)
     return fstat(d->fd, &st) == 0 && st.st_dev == d->device && st.st_ino == d->inode;
 }
 
-static inline void gs_descriptor_close(const struct gs_descriptor *d)
+/* May be called again: once closed, number and inode can both come back as a file of the program's.
+ */
+static inline void gs_descriptor_close(struct gs_descriptor *d)
 {
     if (gs_descriptor_is_ours(d))
         close(d->fd);
+    d->fd = -1;
 }
 
 #endif

@@ -151,7 +151,8 @@ bool gs_got_swap(void **where, void *from, void *to)
     if (protection < 0 ||
         (read_only && mprotect((void *)page, page_size, protection | PROT_WRITE) != 0))
         return false;
-    bool swapped = __atomic_compare_exchange_n(where, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    bool swapped =
+        __atomic_compare_exchange_n(where, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     if (read_only)
         mprotect((void *)page, page_size, protection);
     return swapped;

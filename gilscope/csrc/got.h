@@ -13,8 +13,8 @@ struct gs_got_slot {
     int name;     /* index into the names asked for */
 };
 
-/* Finds in the object that contains `address` every slot for one of `names`. Returns how many, at most
- * GS_GOT_SLOTS. Allocates nothing that outlives it. */
+/* Finds in the object that contains `address` every slot for one of `names`. Returns how many, at
+ * most GS_GOT_SLOTS. Allocates nothing that outlives it. */
 int gs_got_find(const void *address, const char *const *names, int n_names,
                 struct gs_got_slot slots[GS_GOT_SLOTS]);
 

@@ -16,8 +16,8 @@ struct row {
 static const struct row row_3_11 = {360, 16, 8, 160}; /* gil: inside _PyRuntime */
 static const struct row row_3_12 = {384, 72, 8, 144}; /* gil: pointer in PyInterpreterState */
 
-/* Since 3.13 _PyRuntime begins with a table of offsets, _Py_DebugOffsets: a cookie, the version, and
- * 64-bit numbers. Which number stands where changes with each minor version. */
+/* Since 3.13 _PyRuntime begins with a table of offsets, _Py_DebugOffsets: a cookie, the version,
+ * and 64-bit numbers. Which number stands where changes with each minor version. */
 struct debug_index {
     uint8_t threads_head, gil_pointer, gil_struct, gil_locked, gil_holder;
     uint8_t thread_next, thread_native_id, thread_requested;
@@ -63,21 +63,27 @@ static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsig
                                char *why, size_t why_size)
 {
     unsigned minor = python_hex >> 16 & 0xff;
-    const struct debug_index *x = minor == 13 ? &index_3_13 : minor == 14 ? &index_3_14 : &index_3_15;
+    const struct debug_index *x = minor == 13   ? &index_3_13
+                                  : minor == 14 ? &index_3_14
+                                                : &index_3_15;
     if (memcmp(table, "xdebugpy", 8) != 0 || table[1] >> 16 != python_hex >> 16)
-        return refuse(why, why_size,
-                      "expected _PyRuntime to begin with the offsets of Python 3.%u, found version %#llx",
-                      minor, (unsigned long long)table[1]);
+        return refuse(
+            why, why_size,
+            "expected _PyRuntime to begin with the offsets of Python 3.%u, found version %#llx",
+            minor, (unsigned long long)table[1]);
     for (int i = 6; i < 36; i++)
-        if (table[i] > UINT16_MAX && i != x->gil_struct && i != x->gil_locked && i != x->gil_holder &&
+        if (table[i] > UINT16_MAX && i != x->gil_struct && i != x->gil_locked &&
+            i != x->gil_holder &&
             (i == x->threads_head || i == x->gil_pointer || i == x->thread_next ||
              i == x->thread_native_id || i == x->thread_requested))
-            return refuse(why, why_size, "expected entry %d of _Py_DebugOffsets below 65536, found %llu",
-                          i, (unsigned long long)table[i]);
+            return refuse(why, why_size,
+                          "expected entry %d of _Py_DebugOffsets below 65536, found %llu", i,
+                          (unsigned long long)table[i]);
     uint64_t locked = table[x->gil_locked] - table[x->gil_struct];
     uint64_t holder = table[x->gil_holder] - table[x->gil_struct];
     if (locked > 64 || holder > 64 || holder < INTERVAL_BEFORE_HOLDER)
-        return refuse(why, why_size, "expected the GIL's first fields within 64 bytes, found %llu, %llu",
+        return refuse(why, why_size,
+                      "expected the GIL's first fields within 64 bytes, found %llu, %llu",
                       (unsigned long long)holder, (unsigned long long)locked);
     l->gil_holder = (uint16_t)holder;
     l->gil_locked = (uint16_t)locked;
@@ -93,7 +99,8 @@ static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t w
 {
     const void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
     if (!runtime)
-        return refuse(why, why_size, "expected the interpreter to export _PyRuntime, found no such symbol");
+        return refuse(why, why_size,
+                      "expected the interpreter to export _PyRuntime, found no such symbol");
     switch (python_hex >> 16) {
     case 0x030b:
         from_row(l, &row_3_11);
@@ -121,19 +128,21 @@ static bool read_safely(void *to, uintptr_t from, size_t n)
     return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)n;
 }
 
-static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t interval_us, char *why,
-                      size_t why_size)
+static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t interval_us,
+                      char *why, size_t why_size)
 {
     char probe[64];
     struct gs_gil_view view;
     if (!read_safely(probe, l->gil, sizeof probe))
-        return refuse(why, why_size, "expected the GIL at %p, found no readable memory", (void *)l->gil);
+        return refuse(why, why_size, "expected the GIL at %p, found no readable memory",
+                      (void *)l->gil);
     gs_layout_gil(l, &view);
     if (!view.locked)
         return refuse(why, why_size, "expected the GIL to be locked by this thread, found it free");
     if (view.holder != (uintptr_t)tstate)
-        return refuse(why, why_size, "expected the GIL's holder to be this thread's state %p, found %p",
-                      tstate, (void *)view.holder);
+        return refuse(why, why_size,
+                      "expected the GIL's holder to be this thread's state %p, found %p", tstate,
+                      (void *)view.holder);
     if (view.interval_us != interval_us)
         return refuse(why, why_size, "expected a switch interval of %llu us, found %u us",
                       (unsigned long long)interval_us, view.interval_us);
@@ -142,8 +151,8 @@ static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t in
 
 static bool prove_threads(const struct gs_layout *l, const void *tstate, char *why, size_t why_size)
 {
-    /* The newest thread state stands first, so this thread may be far down the list: follow it without
-     * keeping it. */
+    /* The newest thread state stands first, so this thread may be far down the list: follow it
+     * without keeping it. */
     uintptr_t p = *(const uintptr_t *)at((const void *)l->interp, l->interp_threads);
     for (int i = 0; i < 1000000 && p; i++) {
         uint64_t native_id;
@@ -152,14 +161,16 @@ static bool prove_threads(const struct gs_layout *l, const void *tstate, char *w
         if (p == (uintptr_t)tstate) {
             if (native_id == (uint64_t)gettid())
                 return true;
-            return refuse(why, why_size, "expected this thread's state to hold native id %d, found %llu",
-                          gettid(), (unsigned long long)native_id);
+            return refuse(why, why_size,
+                          "expected this thread's state to hold native id %d, found %llu", gettid(),
+                          (unsigned long long)native_id);
         }
         if (!read_safely(&p, p + l->thread_next, sizeof p))
             break;
     }
-    return refuse(why, why_size, "expected this thread in the interpreter's list of threads, "
-                                 "did not find it (or reading memory through the kernel is forbidden)");
+    return refuse(why, why_size,
+                  "expected this thread in the interpreter's list of threads, "
+                  "did not find it (or reading memory through the kernel is forbidden)");
 }
 
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
@@ -167,18 +178,18 @@ bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstat
 {
     memset(l, 0, sizeof *l);
     l->interp = (uintptr_t)interp;
-    return sizeof(void *) == 8
-               ? locate(l, python_hex, why, why_size) &&
-                     prove_gil(l, tstate, interval_us, why, why_size) &&
-                     prove_threads(l, tstate, why, why_size)
-               : refuse(why, why_size, "expected a 64-bit interpreter");
+    return sizeof(void *) == 8 ? locate(l, python_hex, why, why_size) &&
+                                     prove_gil(l, tstate, interval_us, why, why_size) &&
+                                     prove_threads(l, tstate, why, why_size)
+                               : refuse(why, why_size, "expected a 64-bit interpreter");
 }
 
 void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view)
 {
     const void *gil = (const void *)l->gil;
-    uint64_t interval = __atomic_load_n(
-        (const uint64_t *)at(gil, (size_t)l->gil_holder - INTERVAL_BEFORE_HOLDER), __ATOMIC_RELAXED);
+    uint64_t interval =
+        __atomic_load_n((const uint64_t *)at(gil, (size_t)l->gil_holder - INTERVAL_BEFORE_HOLDER),
+                        __ATOMIC_RELAXED);
     view->locked = __atomic_load_n((const int *)at(gil, l->gil_locked), __ATOMIC_RELAXED) == 1;
     view->holder = __atomic_load_n((const uintptr_t *)at(gil, l->gil_holder), __ATOMIC_RELAXED);
     view->switches = __atomic_load_n(

@@ -1,4 +1,5 @@
-/* Where CPython keeps its GIL and its threads: the only part that knows the interpreter's inside. */
+/* Where CPython keeps its GIL and its threads: the only part that knows the interpreter's inside.
+ */
 #ifndef GILSCOPE_LAYOUT_H
 #define GILSCOPE_LAYOUT_H
 
@@ -12,9 +13,9 @@ struct gs_layout {
     uintptr_t gil;    /* address of the struct _gil_runtime_state in force */
     uintptr_t interp; /* the interpreter it serves */
     uint16_t gil_holder, gil_locked;
-    uint16_t interp_threads;                  /* PyInterpreterState: head of the thread list */
-    uint16_t thread_next, thread_native_id;   /* PyThreadState */
-    uint16_t thread_requested;                /* 3.15 on: gil_requested; 0: there is none */
+    uint16_t interp_threads;                /* PyInterpreterState: head of the thread list */
+    uint16_t thread_next, thread_native_id; /* PyThreadState */
+    uint16_t thread_requested;              /* 3.15 on: gil_requested; 0: there is none */
 };
 
 struct gs_gil_view {
@@ -25,16 +26,17 @@ struct gs_gil_view {
 };
 
 /* Fills `l` for the calling interpreter, and proves it against what Python itself says. The caller
- * holds the GIL, passes its own PyThreadState and PyInterpreterState and what sys.getswitchinterval()
- * says in microseconds. Returns true, or writes into `why` what was expected and seen. */
+ * holds the GIL, passes its own PyThreadState and PyInterpreterState and what
+ * sys.getswitchinterval() says in microseconds. Returns true, or writes into `why` what was
+ * expected and seen. */
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
                      const void *interp, uint64_t interval_us, char *why, size_t why_size);
 
 /* Any thread, no lock: single aligned loads of memory that lives as long as the interpreter. */
 void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view);
 
-/* True when `cond` and `switch_cond` stand where the GIL's struct has them; then the mutexes that guard
- * them are known too. */
+/* True when `cond` and `switch_cond` stand where the GIL's struct has them; then the mutexes that
+ * guard them are known too. */
 bool gs_layout_conds(const struct gs_layout *l, pthread_cond_t *cond, pthread_cond_t *switch_cond);
 pthread_mutex_t *gs_layout_mutex_of(pthread_cond_t *cond);
 

@@ -107,8 +107,9 @@ static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-PyDoc_STRVAR(stop_doc, "stop($module, /)\n--\n\n"
-                       "Stop recording; say how much was written, and the error that cut it short.");
+PyDoc_STRVAR(stop_doc,
+             "stop($module, /)\n--\n\n"
+             "Stop recording; say how much was written, and the error that cut it short.");
 
 static PyObject *core_stop(PyObject *self, PyObject *unused)
 {
@@ -119,12 +120,11 @@ static PyObject *core_stop(PyObject *self, PyObject *unused)
     }
     struct gs_outcome out;
     gs_recorder_stop();
-    Py_BEGIN_ALLOW_THREADS
-    gs_recorder_join(&out);
-    Py_END_ALLOW_THREADS
-    return Py_BuildValue("{sKsKsisO}", "spool_bytes", (unsigned long long)out.spool_bytes,
-                         "sampler_cpu_ns", (unsigned long long)out.sampler_cpu_ns, "error",
-                         out.error, "hooks_stayed", out.hooks_stayed ? Py_True : Py_False);
+    Py_BEGIN_ALLOW_THREADS gs_recorder_join(&out);
+    Py_END_ALLOW_THREADS return Py_BuildValue(
+        "{sKsKsisO}", "spool_bytes", (unsigned long long)out.spool_bytes, "sampler_cpu_ns",
+        (unsigned long long)out.sampler_cpu_ns, "error", out.error, "hooks_stayed",
+        out.hooks_stayed ? Py_True : Py_False);
 }
 
 static PyObject *slots_hold(int n)

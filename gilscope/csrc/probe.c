@@ -12,9 +12,9 @@
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Every take of the GIL signals switch_cond and every drop signals cond (CPython since 3.2); a take that
- * finds it locked waits on cond with the switch interval as its timeout, and a drop that obeys a request
- * waits on switch_cond. All but the last happen while the GIL's mutex is held. */
+/* Every take of the GIL signals switch_cond and every drop signals cond (CPython since 3.2); a take
+ * that finds it locked waits on cond with the switch interval as its timeout, and a drop that obeys
+ * a request waits on switch_cond. All but the last happen while the GIL's mutex is held. */
 enum { SIGNAL, TIMEDWAIT, WAIT, N_NAMES };
 static const char *const names[N_NAMES] = {"pthread_cond_signal", "pthread_cond_timedwait",
                                            "pthread_cond_wait"};
@@ -36,8 +36,8 @@ static struct gs_got_slot slots[GS_GOT_SLOTS];
 static int n_slots;
 static pthread_cond_t *learnt_cond, *learnt_switch_cond;
 
-/* Initial-exec where the C library has room for it: else the first touch in each thread would call the
- * allocator from inside a hook. musl allocates it when the thread begins. */
+/* Initial-exec where the C library has room for it: else the first touch in each thread would call
+ * the allocator from inside a hook. musl allocates it when the thread begins. */
 #ifdef __GLIBC__
 #define THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 #else
@@ -164,9 +164,9 @@ static bool put_in(struct gs_got_slot *slot, void *hook)
     return false;
 }
 
-/* False where the slot no longer holds the hook. Another tool has put its own function over ours: it
- * still calls ours, which then only passes calls on. Or a thread was inside its first call, and the dynamic
- * linker then wrote the function's address over ours. */
+/* False where the slot no longer holds the hook. Another tool has put its own function over ours:
+ * it still calls ours, which then only passes calls on. Or a thread was inside its first call, and
+ * the dynamic linker then wrote the function's address over ours. */
 static bool take_out(struct gs_got_slot *slot, void *hook)
 {
     return slot->before == hook || gs_got_swap(slot->where, hook, slot->before);
@@ -200,8 +200,9 @@ static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
         while (i-- > 0)
             if (hook_of[slots[i].name])
                 take_out(&slots[i], hook_of[slots[i].name]);
-        snprintf(why, why_size, "the page that holds the interpreter's slots cannot be made writable "
-                                "(a security module, or seccomp)");
+        snprintf(why, why_size,
+                 "the page that holds the interpreter's slots cannot be made writable "
+                 "(a security module, or seccomp)");
         return false;
     }
     return true;
@@ -256,8 +257,8 @@ void gs_probe_begin(uint32_t switches, bool recording)
     atomic_store(&probe.cond, learnt_cond);
 }
 
-/* Whoever emits from a hook holds the mutex that belongs to the condition: once we have had it, all who
- * saw the old value are done. */
+/* Whoever emits from a hook holds the mutex that belongs to the condition: once we have had it, all
+ * who saw the old value are done. */
 static void wait_for_hooks(pthread_cond_t *cond)
 {
     pthread_mutex_t *mutex = gs_layout_mutex_of(cond);

@@ -11,7 +11,7 @@
 
 /* What the probe needs of Python, passed in so that it can be tested without. */
 struct gs_gil_calls {
-    const void *inside;              /* any address in the object that contains the interpreter */
+    const void *inside;               /* any address in the object that contains the interpreter */
     void (*release_and_retake)(void); /* lets the GIL go and takes it back, once */
 };
 
@@ -25,18 +25,20 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
  * gs_probe_learn() has returned true. Slow: it reads the kernel's list of mappings. */
 bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size);
 
-/* Marks the beginning, and with `recording` starts recording transitions. The caller holds the GIL. */
+/* Marks the beginning, and with `recording` starts recording transitions. The caller holds the GIL.
+ */
 void gs_probe_begin(uint32_t switches, bool recording);
 
-/* Marks the end, stops recording, and waits until no thread is inside a hook's own code: from then on
- * nobody touches the ring. The caller holds the GIL. */
+/* Marks the end, stops recording, and waits until no thread is inside a hook's own code: from then
+ * on nobody touches the ring. The caller holds the GIL. */
 void gs_probe_end(uint32_t switches, bool recording);
 
-/* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is; then it
- * returns false, and transitions may have gone by unseen. */
+/* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is;
+ * then it returns false, and transitions may have gone by unseen. */
 bool gs_probe_remove(void);
 
-/* In a forked child, before anything else runs there: like end and remove, but nobody to wait for. */
+/* In a forked child, before anything else runs there: like end and remove, but nobody to wait for.
+ */
 void gs_probe_abandon(void);
 
 /* Says where records go from now on, those of hooks and those of gs_probe_emit(), and numbers the

@@ -24,15 +24,15 @@ enum gs_kind {
     GS_FORCED = 5,       /* its release obeyed a drop request: it waits until another took over */
     GS_LOST = 6,         /* arg: records that found the ring full, all just before this one */
     GS_THREAD = 7,       /* first record of a thread; arg: native id */
-    GS_IDENT_LOW = 8,    /* arg: low half of the ident of the thread that GS_THREAD or GS_NAME said */
-    GS_IDENT_HIGH = 9,   /* arg: high half */
-    GS_NAME = 10,        /* a name follows, in GS_TEXT by the same thread; arg: native id of its owner */
-    GS_TEXT = 11,        /* arg: the next four bytes of UTF-8, padded with zeros */
-    GS_BEGIN = 12,       /* the trace begins; this thread holds the GIL; arg: low half of the GIL's
-                            own count of switches */
-    GS_END = 13,         /* the trace ends; likewise */
-    GS_CPU_LOW = 14,     /* arg: low half of this thread's CPU time in ns, since it began */
-    GS_CPU_HIGH = 15,    /* arg: high half */
+    GS_IDENT_LOW = 8,  /* arg: low half of the ident of the thread that GS_THREAD or GS_NAME said */
+    GS_IDENT_HIGH = 9, /* arg: high half */
+    GS_NAME = 10,  /* a name follows, in GS_TEXT by the same thread; arg: native id of its owner */
+    GS_TEXT = 11,  /* arg: the next four bytes of UTF-8, padded with zeros */
+    GS_BEGIN = 12, /* the trace begins; this thread holds the GIL; arg: low half of the GIL's
+                      own count of switches */
+    GS_END = 13,   /* the trace ends; likewise */
+    GS_CPU_LOW = 14,  /* arg: low half of this thread's CPU time in ns, since it began */
+    GS_CPU_HIGH = 15, /* arg: high half */
 };
 
 struct gs_record {

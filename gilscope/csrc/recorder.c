@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +15,11 @@
 #include "threads.h"
 
 static struct {
-    bool active, probing, tsc, hooks_stayed;
+    /* From the first look at the interpreter until all is freed: proving and ending let the GIL go.
+     */
+    _Atomic bool busy;
+    bool recording; /* the ring takes records; read and changed under the GIL */
+    bool probing, tsc, hooks_stayed;
     struct gs_layout layout;
     struct gs_ring ring;
     struct gs_spool spool;
@@ -74,18 +79,19 @@ static void nudge(void)
 
 /* ---- fork ---- */
 
-/* The child has neither the sampler nor anybody to wait for. It gives up the parent's recording before
- * any of its own code runs. */
+/* The child has neither the sampler nor anybody to wait for. It gives up the parent's recording
+ * before any of its own code runs. */
 static void after_fork_in_child(void)
 {
-    if (!now.active)
+    if (!atomic_load(&now.busy))
         return;
-    if (now.probing)
+    if (now.recording && now.probing)
         gs_probe_abandon();
+    now.recording = false;
     gs_ring_close(&now.ring);
     gs_spool_abandon(&now.spool);
     gs_threads_reset();
-    now.active = false;
+    atomic_store(&now.busy, false);
 }
 
 /* ---- life ---- */
@@ -98,19 +104,35 @@ static void fail(struct gs_outcome *out, enum gs_failure failure, int error, con
         snprintf(out->why, sizeof out->why, "%s", what);
 }
 
-void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
+/* Of threads that come at once one goes on; it gives `busy` back. */
+static bool claim(struct gs_outcome *out)
 {
     memset(out, 0, sizeof *out);
-    if (now.active)
-        fail(out, GS_BUSY, 0, "a recording is active in this process");
-    else if (!gs_layout_prove(l, o->python_hex, o->tstate, o->interp, o->interval_us, out->why,
-                              sizeof out->why))
+    if (!atomic_exchange(&now.busy, true))
+        return true;
+    fail(out, GS_BUSY, 0, "a recording is active in this process");
+    return false;
+}
+
+static void prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
+{
+    if (!gs_layout_prove(l, o->python_hex, o->tstate, o->interp, o->interval_us, out->why,
+                         sizeof out->why))
         fail(out, GS_NO_LAYOUT, 0, NULL);
     else if (o->probe && !gs_probe_learn(l, &o->calls, out->why, sizeof out->why))
         fail(out, GS_NO_PROBE, 0, NULL);
     else if (o->observe && !l->thread_requested && !gs_threads_can_see_waits())
-        fail(out, GS_NO_STATES, 0, "the kernel does not show what a blocked thread sleeps on "
-                                   "(/proc/self/task/*/syscall)");
+        fail(out, GS_NO_STATES, 0,
+             "the kernel does not show what a blocked thread sleeps on "
+             "(/proc/self/task/*/syscall)");
+}
+
+void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
+{
+    if (!claim(out))
+        return;
+    prove(o, l, out);
+    atomic_store(&now.busy, false);
 }
 
 static void open_spool(const struct gs_options *o, struct gs_outcome *out)
@@ -186,12 +208,12 @@ static uint32_t switches_now(void)
     return (uint32_t)view.switches;
 }
 
-void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
+static void start(const struct gs_options *o, struct gs_outcome *out)
 {
-    gs_recorder_prove(o, &now.layout, out);
+    register_fork_handler();
+    prove(o, &now.layout, out);
     if (out->failure)
         return;
-    register_fork_handler();
     now.tsc = gs_clock_tsc_usable();
     now.probing = o->probe;
     if (!gs_ring_open(&now.ring, o->log2_slots)) {
@@ -216,12 +238,22 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
         return;
     }
     gs_probe_begin(switches_now(), o->probe);
-    now.active = true;
+    now.recording = true;
+}
+
+void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
+{
+    if (!claim(out))
+        return;
+    start(o, out);
+    if (out->failure)
+        atomic_store(&now.busy, false);
 }
 
 void gs_recorder_stop(void)
 {
     gs_probe_end(switches_now(), now.probing);
+    now.recording = false;
     now.hooks_stayed = !now.probing || gs_probe_remove();
 }
 
@@ -237,15 +269,15 @@ void gs_recorder_join(struct gs_outcome *out)
     out->hooks_stayed = now.hooks_stayed;
     if (now.spool.error)
         fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
-    now.active = false;
+    atomic_store(&now.busy, false);
 }
 
 bool gs_recorder_active(void)
 {
-    return now.active;
+    return now.recording;
 }
 
 bool gs_recorder_uses_tsc(void)
 {
-    return now.active ? now.tsc : gs_clock_tsc_usable();
+    return now.recording ? now.tsc : gs_clock_tsc_usable();
 }

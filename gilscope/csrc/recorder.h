@@ -50,6 +50,7 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out);
 void gs_recorder_stop(void);
 void gs_recorder_join(struct gs_outcome *out);
 
+/* True from start to stop. The caller holds the GIL: as long as it does, the answer stays true. */
 bool gs_recorder_active(void);
 /* True where stamps are those of the processor. */
 bool gs_recorder_uses_tsc(void);

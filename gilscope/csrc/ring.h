@@ -1,10 +1,10 @@
 /* The ring between the program's threads (any number of producers) and the sampler (one consumer).
  *
- * A producer reserves a slot with one fetch-add, writes the word, and stores the stamp last: the stamp's
- * top bit tells the lap, so a slot is whole when that bit fits, and the consumer never writes a slot.
- * Slot order is a total order that agrees with cause and effect: events of one GIL happen under
- * its mutex. A full ring never blocks: the record is counted as lost, and a GS_LOST record stands where
- * the hole is as soon as there is room again. */
+ * A producer reserves a slot with one fetch-add, writes the word, and stores the stamp last: the
+ * stamp's top bit tells the lap, so a slot is whole when that bit fits, and the consumer never
+ * writes a slot. Slot order is a total order that agrees with cause and effect: events of one GIL
+ * happen under its mutex. A full ring never blocks: the record is counted as lost, and a GS_LOST
+ * record stands where the hole is as soon as there is room again. */
 #ifndef GILSCOPE_RING_H
 #define GILSCOPE_RING_H
 
@@ -15,8 +15,8 @@
 
 #include "record.h"
 
-/* Producers look at the limit before they reserve. Between the two, others may reserve too: this many
- * slots stay free for them, more than there are threads inside a hook at one instant. */
+/* Producers look at the limit before they reserve. Between the two, others may reserve too: this
+ * many slots stay free for them, more than there are threads inside a hook at one instant. */
 #define GS_RING_MARGIN 4096u
 
 struct gs_slot {
@@ -24,13 +24,14 @@ struct gs_slot {
 };
 
 struct gs_ring {
-    struct gs_slot *slots;
+    /* All that a producer touches stands in one cache line, since it moves from processor to
+     * processor with the head. The consumer writes to it a few hundred times a second. */
+    _Alignas(128) struct gs_slot *slots;
     uint32_t log2_slots;
-    /* Apart, so that producers and consumer do not pull one cache line back and forth. */
-    _Alignas(128) _Atomic uint64_t head; /* next slot to reserve */
-    _Alignas(128) _Atomic uint64_t limit; /* producers stop here; moved by the consumer */
-    _Atomic uint64_t lost;                /* not yet told by a GS_LOST record */
-    _Alignas(128) uint64_t tail;          /* consumer's own */
+    _Atomic uint64_t head;       /* next slot to reserve */
+    _Atomic uint64_t limit;      /* producers stop here; moved by the consumer */
+    _Atomic uint64_t lost;       /* not yet told by a GS_LOST record */
+    _Alignas(128) uint64_t tail; /* consumer's own */
 };
 
 /* Before producers and consumer exist. Returns false where memory cannot be had. */
@@ -38,8 +39,8 @@ static inline bool gs_ring_open(struct gs_ring *r, uint32_t log2_slots)
 {
     size_t size = sizeof(struct gs_slot) << log2_slots;
     /* Populated: a page fault in a hook would cost more than fifty events. */
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *p =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (p == MAP_FAILED)
         return false;
     r->slots = p;
@@ -54,9 +55,10 @@ static inline bool gs_ring_open(struct gs_ring *r, uint32_t log2_slots)
 /* After producers and consumer are gone. */
 static inline void gs_ring_close(struct gs_ring *r)
 {
-    if (r->slots)
-        munmap(r->slots, sizeof(struct gs_slot) << r->log2_slots);
-    r->slots = NULL;
+    struct gs_slot *slots = r->slots;
+    r->slots = NULL; /* first: a child that is forked in between must not unmap it again */
+    if (slots)
+        munmap(slots, sizeof(struct gs_slot) << r->log2_slots);
 }
 
 static inline uint64_t gs_ring_lap_bit(const struct gs_ring *r, uint64_t i)
@@ -95,8 +97,8 @@ static inline void gs_ring_tell_lost(struct gs_ring *r, uint64_t stamp)
         gs_ring_store(r, stamp, gs_word(GS_LOST, 0, n > UINT32_MAX ? UINT32_MAX : (uint32_t)n));
 }
 
-/* Any thread, never blocks. Returns true when the consumer should be woken: a quarter of the ring has
- * gone by since a multiple of it. */
+/* Any thread, never blocks. Returns true when the consumer should be woken: a quarter of the ring
+ * has gone by since a multiple of it. */
 static inline bool gs_ring_put(struct gs_ring *r, uint64_t stamp, uint64_t word)
 {
     if (__builtin_expect(gs_ring_full(r), 0)) {
@@ -129,8 +131,7 @@ static inline size_t gs_ring_peek(struct gs_ring *r, const struct gs_record **fi
 static inline void gs_ring_take(struct gs_ring *r, size_t n)
 {
     r->tail += n;
-    atomic_store_explicit(&r->limit,
-                          r->tail + (UINT64_C(1) << r->log2_slots) - GS_RING_MARGIN,
+    atomic_store_explicit(&r->limit, r->tail + (UINT64_C(1) << r->log2_slots) - GS_RING_MARGIN,
                           memory_order_release);
 }
 

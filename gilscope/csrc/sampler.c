@@ -46,8 +46,8 @@ static void observe(struct gs_sampler *s, struct gs_look *look, const struct gs_
     }
 }
 
-/* Stores what was seen and the records that are whole by now. A drain may need several batches; what
- * the tick saw goes into the first. */
+/* Stores what was seen and the records that are whole by now. A drain may need several batches;
+ * what the tick saw goes into the first. */
 static void store(struct gs_sampler *s, struct gs_look *look)
 {
     uint64_t until = atomic_load_explicit(&s->ring->head, memory_order_relaxed);

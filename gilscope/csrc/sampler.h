@@ -1,7 +1,7 @@
 /* The sampler: one thread that never takes the GIL, and on each tick looks and stores.
  *
- * What it looks at, when, and where it stores are given to it, so that each can be tested with the other
- * two faked. */
+ * What it looks at, when, and where it stores are given to it, so that each can be tested with the
+ * other two faked. */
 #ifndef GILSCOPE_SAMPLER_H
 #define GILSCOPE_SAMPLER_H
 
@@ -25,8 +25,8 @@ struct gs_sampler_calls {
     size_t (*states)(void *context, const struct gs_gil_view *view, struct gs_state *states,
                      size_t most); /* NULL: states are not looked at */
     size_t (*cpus)(void *context, struct gs_cpu *cpus, size_t most);
-    /* schedule: waits until a time of CLOCK_MONOTONIC or until the bell is set, and clears it; returns
-     * the time now */
+    /* schedule: waits until a time of CLOCK_MONOTONIC or until the bell is set, and clears it;
+     * returns the time now */
     uint64_t (*wait)(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
     struct gs_clock_pair (*clock)(void *context);
     /* storage */
@@ -39,7 +39,8 @@ struct gs_sampler {
     void *context;
     struct gs_ring *ring;
     uint64_t period_ns;
-    bool jitter; /* ticks come at random instants around the period, or they beat with the switch interval */
+    bool jitter; /* ticks come at random instants around the period, or they beat with the switch
+                    interval */
     _Atomic uint32_t bell; /* set it, and wake who waits on it, to be looked at at once */
     _Atomic bool stop;
     /* the sampler thread's own */

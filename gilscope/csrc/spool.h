@@ -12,7 +12,8 @@
 
 struct gs_spool {
     struct gs_descriptor file;
-    int error; /* errno of the first failed write, ESTALE when the descriptor is no longer ours; then nothing more is written */
+    int error; /* errno of the first failed write, ESTALE when the descriptor is no longer ours;
+                  then nothing more is written */
     uint64_t written;
     size_t buffered;
     unsigned char buffer[GS_SPOOL_BUFFER];

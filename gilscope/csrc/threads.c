@@ -100,7 +100,8 @@ size_t gs_threads_states(const struct gs_layout *l, const struct gs_gil_view *gi
     return n;
 }
 
-/* The kernel's number for "CPU time of that thread" (man clock_getres, CPUCLOCK_SCHED per thread). */
+/* The kernel's number for "CPU time of that thread" (man clock_getres, CPUCLOCK_SCHED per thread).
+ */
 static clockid_t cpu_clock(uint32_t native_id)
 {
     return (clockid_t)(~native_id << 3 | 6);
@@ -119,8 +120,8 @@ size_t gs_threads_cpus(struct gs_cpu *cpus, size_t most)
             uint32_t native_id = (uint32_t)strtoul(entry->d_name, NULL, 10);
             struct timespec t;
             if (native_id && clock_gettime(cpu_clock(native_id), &t) == 0)
-                cpus[n++] = (struct gs_cpu){native_id, 0, (uint64_t)t.tv_sec * UINT64_C(1000000000) +
-                                                              (uint64_t)t.tv_nsec};
+                cpus[n++] = (struct gs_cpu){
+                    native_id, 0, (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec};
             at += entry->d_reclen;
         }
     }

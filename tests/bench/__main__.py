@@ -41,7 +41,9 @@ def _arguments() -> argparse.Namespace:
         epilog="; ".join(f"{name}: {about}" for name, about in NAMES.items()),
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}; none: all")
-    parser.add_argument("--pairs", type=int, default=None, help="traced and bare runs per workload (60)")
+    parser.add_argument(
+        "--pairs", type=int, default=None, help="traced runs per workload (40; twice as many of writers)"
+    )
     parser.add_argument("--quick", action="store_true", help="small runs: rough figures in two minutes")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file too")
     given = parser.parse_args()
@@ -99,7 +101,7 @@ def _run_one(console: Console, name: str, plan: Plan) -> dict[str, Any]:
 def main() -> int:
     """Run the benchmarks that the command line names; return 1 when one could not be carried out."""
     given = _arguments()
-    plan = Plan(given.pairs or (10 if given.quick else 60), given.quick)
+    plan = Plan(given.pairs or (10 if given.quick else 40), given.quick)
     console = Console(width=None if sys.stdout.isatty() else 160)
     facts = machine.facts()
     for key, value in facts.items():

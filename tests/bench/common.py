@@ -72,7 +72,7 @@ class Plan:
         quick: small runs, to see that everything works; figures are rough.
     """
 
-    pairs: int = 60
+    pairs: int = 40
     quick: bool = False
 
 

@@ -96,7 +96,7 @@ def _figures(name: str, groups: list[dict[str, list[dict[str, float]]]]) -> Iter
 def run(plan: Plan) -> Iterator[Figure]:
     """Measure each workload in several fresh processes."""
     scale = 0.3 if plan.quick else 1.0
-    batches = {name: -(-plan.pairs * (3 if "writing" in name else 1) // _PAIRS_AT_ONCE) for name in _BOUNDS}
+    batches = {name: -(-plan.pairs * (2 if "writing" in name else 1) // _PAIRS_AT_ONCE) for name in _BOUNDS}
     with progress_bar("program", sum(batches.values())) as done:
         so_far = 0
         for name in _BOUNDS:

@@ -1,5 +1,5 @@
-/* A GIL as CPython has it (Python/ceval_gil.c, 3.11 to 3.15), and as much of an interpreter around it as
- * the core looks at. It is a shared object of its own, so that its calls can be hooked. */
+/* A GIL as CPython has it (Python/ceval_gil.c, 3.11 to 3.15), and as much of an interpreter around
+ * it as the core looks at. It is a shared object of its own, so that its calls can be hooked. */
 #ifndef GILSCOPE_TESTS_FAKEGIL_H
 #define GILSCOPE_TESTS_FAKEGIL_H
 
@@ -36,8 +36,8 @@ struct fake_interp {
 
 extern struct fake_gil fake_gil;
 extern _Atomic int fake_drop_request;
-/* Lets nobody take the GIL before who drops it waits for the switch: else that is a matter of luck. Set
- * it while holding the GIL. */
+/* Lets nobody take the GIL before who drops it waits for the switch: else that is a matter of luck.
+ * Set it while holding the GIL. */
 extern bool fake_switch_slowly;
 
 /* As take_gil() and drop_gil(): `me` is the caller's thread state. */

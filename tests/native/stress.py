@@ -23,10 +23,16 @@ PERIOD_NS = 1_000_000
 
 def check_instrumented(kind: str) -> None:
     symbols = subprocess.run(
-        ["nm", "--dynamic", _core.__file__], check=True, capture_output=True, text=True, env={"PATH": os.defpath}
+        ["nm", "--dynamic", _core.__file__],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.defpath},
     ).stdout
     found = [name for name, mark in MARKS.items() if mark in symbols]
-    assert found == [name for name in MARKS if name == kind], f"{_core.__file__} is built with {found}, not {kind}"
+    assert found == [name for name in MARKS if name == kind], (
+        f"{_core.__file__} is built with {found}, not {kind}"
+    )
 
 
 def run_until(stop: threading.Event, step: Callable[[int], object]) -> None:

@@ -108,9 +108,9 @@ static void an_address_in_no_object_finds_nothing(void)
 static void no_more_slots_than_there_is_room_for(void)
 {
     static const char *const twenty[] = {
-        "getpid", "getuid", "geteuid", "getgid", "getegid",   "getpgrp", "getsid",
-        "getpgid", "dup",   "close",   "fsync",  "isatty",    "fchdir",  "fdatasync",
-        "lseek",  "ftruncate", "pathconf", "fpathconf", "access", "write",
+        "getpid",  "getuid",    "geteuid",  "getgid",    "getegid", "getpgrp", "getsid",
+        "getpgid", "dup",       "close",    "fsync",     "isatty",  "fchdir",  "fdatasync",
+        "lseek",   "ftruncate", "pathconf", "fpathconf", "access",  "write",
     };
     struct gs_got_slot many[GS_GOT_SLOTS + 1];
     memset(many, 0x55, sizeof many);

@@ -1,4 +1,5 @@
-/* The reader of the interpreter against interpreters made up here: what it accepts, and every way it says no.
+/* The reader of the interpreter against interpreters made up here: what it accepts, and every way
+ * it says no.
  *
  * With an argument the program exports its `_PyRuntime`; test_native.py also links it without. */
 #define _GNU_SOURCE
@@ -28,7 +29,8 @@ static char why[320];
 struct version {
     unsigned minor;
     unsigned threads, gil_pointer, next, native_id, requested; /* byte offsets */
-    /* numbers in the table: threads_head, GIL pointer, struct, locked, holder, next, native id, requested */
+    /* numbers in the table: threads_head, GIL pointer, struct, locked, holder, next, native id,
+     * requested */
     unsigned index[8];
 };
 
@@ -73,7 +75,8 @@ static void write_table(void)
             _PyRuntime.table[v->index[i]] = values[i];
 }
 
-/* A sound interpreter of version `v`, whose GIL this thread holds, with another thread before it. */
+/* A sound interpreter of version `v`, whose GIL this thread holds, with another thread before it.
+ */
 static void make_interpreter(const struct version *version)
 {
     v = version;

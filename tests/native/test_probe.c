@@ -1,4 +1,5 @@
-/* The probe in a GIL of the test's own: what it records is what happened, and nothing else changes. */
+/* The probe in a GIL of the test's own: what it records is what happened, and nothing else changes.
+ */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -48,10 +49,9 @@ static void drain(void)
     n_events = 0;
     for (size_t n; (n = gs_ring_peek(&ring, &r, SIZE_MAX)) > 0; gs_ring_take(&ring, n))
         for (size_t i = 0; i < n; i++)
-            events[n_events++] = (struct event){(enum gs_kind)(r[i].word & 31),
-                                                (uint32_t)(r[i].word >> 12) & 0xfffff,
-                                                (uint32_t)(r[i].word >> 32),
-                                                r[i].stamp & ~GS_STAMP_LAP};
+            events[n_events++] = (struct event){
+                (enum gs_kind)(r[i].word & 31), (uint32_t)(r[i].word >> 12) & 0xfffff,
+                (uint32_t)(r[i].word >> 32), r[i].stamp & ~GS_STAMP_LAP};
 }
 
 static void begin(void)
@@ -396,7 +396,8 @@ static void each_wait_is_a_request_of_its_own(void)
     CHECK_EQUAL(count(GS_THREAD), 2);
 }
 
-/* Its wait began in a trace that is over: it must tell the next one anew, under a number of its own. */
+/* Its wait began in a trace that is over: it must tell the next one anew, under a number of its
+ * own. */
 static void a_wait_that_outlives_its_trace_is_told_to_the_next(void)
 {
     pthread_t other;
@@ -449,7 +450,8 @@ static void a_hook_put_over_ours_stays_and_goes_on_working(void)
     CHECK_EQUAL(passed, 2);
     release_and_retake(); /* through ours, which is asleep now */
     CHECK_EQUAL(passed, 4);
-    CHECK(gs_got_swap(slots[0].where, (void *)stranger, dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
+    CHECK(
+        gs_got_swap(slots[0].where, (void *)stranger, dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
     CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
     remember_slots();
 }
@@ -475,7 +477,8 @@ static void *work(void *unused)
 
 #define NOBODY UINT32_MAX
 
-/* Checks that what was recorded is a history a lock can have. Returns false where records were lost. */
+/* Checks that what was recorded is a history a lock can have. Returns false where records were
+ * lost. */
 static bool check_history(void)
 {
     static bool waiting[1u << 16];

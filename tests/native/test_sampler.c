@@ -1,4 +1,5 @@
-/* The sampler with a clock, an observation and a storage of the test's own: nothing here takes time. */
+/* The sampler with a clock, an observation and a storage of the test's own: nothing here takes
+ * time. */
 #include "check.h"
 
 #include <pthread.h>

@@ -122,7 +122,8 @@ static void the_header_has_its_bytes(void)
 
 static void a_batch_has_its_bytes(void)
 {
-    struct gs_record records[2] = {{7, gs_word(GS_REQUEST, 5, 5000)}, {8, gs_word(GS_ACQUIRE, 5, 0)}};
+    struct gs_record records[2] = {{7, gs_word(GS_REQUEST, 5, 5000)},
+                                   {8, gs_word(GS_ACQUIRE, 5, 0)}};
     struct gs_cpu cpu = {0x11223344, 0, UINT64_C(0x0102030405060708)};
     struct gs_state state = {0x55667788, GS_STATE_WAIT};
     struct gs_look look = {
@@ -265,7 +266,8 @@ static void a_path_that_cannot_be_made_is_refused(void)
 
 /* ---- failures ---- */
 
-/* Stands in for the C library's: the kernel may write less than it was given, and be interrupted. */
+/* Stands in for the C library's: the kernel may write less than it was given, and be interrupted.
+ */
 static bool stingy;
 
 ssize_t writev(int fd, const struct iovec *iov, int n)

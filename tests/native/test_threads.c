@@ -216,7 +216,8 @@ static void *sleep_in_read(void *arg)
     return NULL;
 }
 
-/* Two threads whose files share one place of those that stay open must not be taken for each other. */
+/* Two threads whose files share one place of those that stay open must not be taken for each other.
+ */
 static void many_threads_are_told_apart(void)
 {
     enum { MANY = 150 };

@@ -1,4 +1,5 @@
-/* A small shared object that calls functions of the C library: test_got.c replaces what it calls. */
+/* A small shared object that calls functions of the C library: test_got.c replaces what it calls.
+ */
 #include <unistd.h>
 
 int victim_calls_getppid(void);
@@ -15,6 +16,6 @@ long victim_calls_twenty(void)
     char c = 0;
     return getpid() + getuid() + geteuid() + getgid() + getegid() + getpgrp() + getsid(0) +
            getpgid(0) + dup(-1) + close(-1) + fsync(-1) + isatty(-1) + fchdir(-1) + fdatasync(-1) +
-           lseek(-1, 0, 0) + ftruncate(-1, 0) + pathconf("", 0) + fpathconf(-1, 0) +
-           access("", 0) + write(-1, &c, 1);
+           lseek(-1, 0, 0) + ftruncate(-1, 0) + pathconf("", 0) + fpathconf(-1, 0) + access("", 0) +
+           write(-1, &c, 1);
 }

@@ -9,7 +9,12 @@ from gilscope import progress
 
 @pytest.mark.parametrize(
     ("tty", "quiet", "patience", "shown"),
-    [(True, False, 0.0, True), (True, False, 60.0, False), (False, False, 0.0, False), (True, True, 0.0, False)],
+    [
+        (True, False, 0.0, True),
+        (True, False, 60.0, False),
+        (False, False, 0.0, False),
+        (True, True, 0.0, False),
+    ],
 )
 def test_a_bar_is_shown_when_it_helps(monkeypatch, capsys, tty, quiet, patience, shown):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: tty, raising=False)
