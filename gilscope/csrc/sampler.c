@@ -2,11 +2,14 @@
 #include "sampler.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "threads.h"
+
+/* The kernel's numbers for futex(2): a C library without kernel headers (musl) has no
+ * <linux/futex.h>. */
+enum { WAKE_PRIVATE = 1 | 128, WAIT_UNTIL_PRIVATE = 9 | 128, ANY_BIT = -1 };
 
 static struct gs_state states[GS_MOST_THREADS];
 static struct gs_cpu cpus[GS_MOST_THREADS];
@@ -125,8 +128,7 @@ uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bel
     (void)context;
     struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
     if (atomic_exchange(bell, 0) == 0) {
-        syscall(SYS_futex, bell, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, &until, NULL,
-                FUTEX_BITSET_MATCH_ANY);
+        syscall(SYS_futex, bell, WAIT_UNTIL_PRIVATE, 0, &until, NULL, ANY_BIT);
         atomic_store(bell, 0);
     }
     return gs_clock_ns(CLOCK_MONOTONIC);
@@ -136,6 +138,6 @@ void gs_sampler_ring_bell(_Atomic uint32_t *bell)
 {
     int saved = errno;
     atomic_store(bell, 1);
-    syscall(SYS_futex, bell, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+    syscall(SYS_futex, bell, WAKE_PRIVATE, 1, NULL, NULL, 0);
     errno = saved;
 }
