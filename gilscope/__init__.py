@@ -1,6 +1,6 @@
 """gilscope: who holds the GIL, who waits for it, and what every hand-off costs."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from gilscope.errors import (
     EdgesUnavailableError,
@@ -16,7 +16,10 @@ from gilscope.errors import (
 )
 from gilscope.tracer import Trace, load, trace
 
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
+    from typing import Any
+
     from gilscope import analysis
 
     __version__: str

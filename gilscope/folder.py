@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from gilscope.errors import TraceExistsError, TraceFormatError, TraceWriteError
 from gilscope.recording import METADATA_FILE, SPOOL_FILE, describe_file, read_metadata, write_metadata
 
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
+    from typing import Any
+
     from gilscope.tables import Totals
 
 

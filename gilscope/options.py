@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Literal
 
 from gilscope.errors import OptionError
 
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Edges = Literal["auto", "exact", "sampled"]
+
 DEFAULT_PATH = "trace.gilscope"
-Edges = Literal["auto", "exact", "sampled"]
 EDGES = ("auto", "exact", "sampled")
 SAMPLED_PERIOD_S = 0.001
 EXACT_PERIOD_S = 0.01

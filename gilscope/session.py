@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from gilscope.errors import (
     EdgesUnavailableError,
@@ -18,7 +17,10 @@ from gilscope.options import Options
 from gilscope.recording import write_metadata
 from gilscope.threadnames import NameTeller
 
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
+    from typing import Any
+
     from gilscope._core import Stopped
 
 _active: Session | None = None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from typing import Any
 
 Tell = Callable[[int, int, str], None]
 

@@ -10,22 +10,23 @@ import sys
 import warnings
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gilscope.errors import OptionError, TraceStateError
 from gilscope.folder import Destination, convert, open_folder, temporary_folder, write_error
-from gilscope.options import DEFAULT_PATH, Edges, Options
+from gilscope.options import DEFAULT_PATH, Options
 from gilscope.recording import Recording
 from gilscope.session import Session
 
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Literal
+    from typing import Any, Literal, ParamSpec, TypeVar
 
     import pyarrow as pa
 
     from gilscope._core import Stopped
+    from gilscope.options import Edges
 
     P = ParamSpec("P")
     R = TypeVar("R")
