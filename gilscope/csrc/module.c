@@ -1,6 +1,7 @@
 /* gilscope._core: the only file that knows PyObject. */
 #define _GNU_SOURCE
-#ifndef Py_GIL_DISABLED
+#include <pyconfig.h> /* Py_GIL_DISABLED: free-threaded builds have no stable ABI */
+#if !defined(Py_GIL_DISABLED) && !defined(Py_LIMITED_API)
 #define Py_LIMITED_API 0x030b0000
 #endif
 #define PY_SSIZE_T_CLEAN
