@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "probe.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -153,7 +154,7 @@ static void *const hooks[N_NAMES] = {(void *)on_signal, (void *)on_timedwait, (v
 
 /* ---- putting them in and out ---- */
 
-/* What a lazily bound slot holds changes with its first call, so look again if it did. */
+/* Another tool may put something of its own in at the same moment: look again. */
 static bool put_in(struct gs_got_slot *slot, void *hook)
 {
     for (int attempt = 0; attempt < 8; attempt++) {
@@ -172,12 +173,29 @@ static bool take_out(struct gs_got_slot *slot, void *hook)
     return slot->before == hook || gs_got_swap(slot->where, hook, slot->before);
 }
 
+static bool in_one_object(const void *a, const void *b)
+{
+    Dl_info of_a, of_b;
+    return dladdr(a, &of_a) && dladdr(b, &of_b) && of_a.dli_fbase == of_b.dli_fbase;
+}
+
+/* Binds what is bound lazily, long before a hook goes in: a thread that is in its first call then
+ * would end by storing the function's address over the hook. */
+static void bind_now(const void *inside, const struct gs_got_slot *slot)
+{
+    void *function = dlsym(RTLD_DEFAULT, names[slot->name]);
+    if (function && in_one_object(inside, slot->before))
+        gs_got_swap(slot->where, slot->before, function);
+}
+
 static bool find_slots(const void *inside, char *why, size_t why_size)
 {
     int per_name[N_NAMES] = {0};
     n_slots = gs_got_find(inside, names, N_NAMES, slots);
-    for (int i = 0; i < n_slots; i++)
+    for (int i = 0; i < n_slots; i++) {
         per_name[slots[i].name]++;
+        bind_now(inside, &slots[i]);
+    }
     for (int n = 0; n < N_NAMES; n++) {
         if (per_name[n] == 0) {
             snprintf(why, why_size,
