@@ -17,11 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gilscope.folder import convert
-from gilscope.options import Edges, Options
+from gilscope.options import Options
 from gilscope.session import Session
+
+if TYPE_CHECKING:
+    from gilscope.options import Edges
 
 ROOT = Path(__file__).parents[2]
 _MARK = "gilscope-bench-answer:"

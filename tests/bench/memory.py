@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gilscope.options import Edges
 from gilscope.progress import progress_bar
 from tests.bench.common import Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
+
+if TYPE_CHECKING:
+    from gilscope.options import Edges
 
 _STATUS = Path("/proc/self/status")
 

@@ -6,12 +6,15 @@ import ctypes
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gilscope.options import EXACT_PERIOD_S, SAMPLED_PERIOD_S, Edges
+from gilscope.options import EXACT_PERIOD_S, SAMPLED_PERIOD_S
 from gilscope.progress import progress_bar
 from tests.bench.common import Figure, Plan, fresh, quantile, recording, scratch
 from tests.bench.workloads import run_for
+
+if TYPE_CHECKING:
+    from gilscope.options import Edges
 
 _PERIODS: dict[Edges, float] = {"exact": EXACT_PERIOD_S, "sampled": SAMPLED_PERIOD_S}
 
