@@ -32,7 +32,8 @@ static int leak(void)
 static int overflow(void)
 {
     volatile int most = INT_MAX, sum;
-    sum = most + 1; /* kept: without it the compiler compares `most` instead, and nothing overflows */
+    sum =
+        most + 1; /* kept: without it the compiler compares `most` instead, and nothing overflows */
     return sum > 0;
 }
 
