@@ -2,8 +2,10 @@
 
 Columns are the words of the README with a unit: ``_ns`` nanoseconds, ``_share`` a fraction of one.
 Of a trace with sampled edges the shares are estimates: columns that end in ``_low`` and ``_high`` hold
-their 95 % interval, by batch means over `WINDOWS` windows of equal length (Student's t); figures that
-sampling cannot see are null.
+their 95 % interval. Its half-width is chance, by batch means over `WINDOWS` windows of equal length
+(Student's t) and at least three ticks' worth (what was never seen in n looks has a share below 3/n, Hanley
+and Lippman-Hand 1983), plus the share of time in which the sampler itself was on a processor: what it
+disturbs by looking, it cannot see. Figures that sampling cannot see are null.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 WINDOWS = 20
 _T_95 = 2.093  # Student's t, 97.5 %, WINDOWS - 1 degrees of freedom
+_DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
 
 Int = npt.NDArray[np.int64]
 
@@ -46,11 +49,14 @@ def _covered(start: Int, duration: Int, edges: npt.NDArray[np.float64]) -> npt.N
     return np.diff(np.interp(edges, at, area)) if len(at) else np.zeros(len(edges) - 1)
 
 
-def _share_interval(start: Int, duration: Int, wall: int) -> tuple[float, float]:
-    """Return the 95 % interval of the share of time that intervals cover, by batch means."""
+def _share_interval(start: Int, duration: Int, t: Recording) -> tuple[float, float]:
+    """Return the 95 % interval of the share of time that intervals cover."""
+    wall = _wall(t)
     edges = np.linspace(0, wall, WINDOWS + 1)
     shares = _covered(start, duration, edges) / max(wall / WINDOWS, 1)
-    half = _T_95 * shares.std(ddof=1) / np.sqrt(WINDOWS)
+    chance = _T_95 * shares.std(ddof=1) / np.sqrt(WINDOWS)
+    disturbed = t.metadata["sampler_cpu_ns"] / max(wall, 1) if "sampler_cpu_ns" in t.metadata else _DISTURBED
+    half = max(chance, 3 / max(t.metadata["ticks"], 1)) + disturbed
     return max(float(shares.mean() - half), 0.0), min(float(shares.mean() + half), 1.0)
 
 
@@ -101,7 +107,7 @@ def _thread_row(row: Any, mine: pd.DataFrame, wall: int, t: Recording) -> dict[s
     for word, ns, part in (("run", row.run_ns, runs), ("wait", row.wait_ns, waits), ("off", off, None)):
         figures[f"{word}_share"] = ns / wall if wall else 0.0
         if not exact and part is not None:
-            low, high = _share_interval(part.start_ns.to_numpy(), part.duration_ns.to_numpy(), wall)
+            low, high = _share_interval(part.start_ns.to_numpy(), part.duration_ns.to_numpy(), t)
             figures[f"{word}_share_low"], figures[f"{word}_share_high"] = low, high
     figures |= {
         "holds": len(runs),
@@ -184,7 +190,7 @@ def overhead(t: Recording) -> pd.DataFrame:
     if not exact:
         held_spans = runs.start_ns.to_numpy(), runs.duration_ns.to_numpy()
         for word, (start, duration) in (("held", held_spans), ("overhead", (lost_at, lost))):
-            low, high = _share_interval(start, duration, wall)
+            low, high = _share_interval(start, duration, t)
             figures[f"{word}_share_low"], figures[f"{word}_share_high"] = low, high
     count = len(handoffs) if exact else int(t.metadata["switches"])
     gaps = (

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from gilscope import spool
 from gilscope import transitions as tr
+from gilscope.attribution import Attribution
 from gilscope.names import Directory
 from gilscope.spool import Batch
 from gilscope.transitions import Transitions
@@ -96,9 +97,10 @@ class Sampled:
     are then right on average, and an edge is off by at most half the time between two ticks.
     """
 
-    def __init__(self, rows: Rows, directory: Directory) -> None:
+    def __init__(self, rows: Rows, directory: Directory, *, counted: bool) -> None:
         self._rows = rows
         self._directory = directory
+        self._attribution = Attribution() if counted else None
         self._waiting: list[Batch] = []  # the last tick: how long it stands for is not known yet
         self._from_ns = 0
         self._switches = 0  # the GIL's counter at the tick before
@@ -133,10 +135,15 @@ class Sampled:
         tick = np.repeat(np.arange(len(ticks)), [len(b.states) for b in ticks])
         states = np.concatenate([b.states for b in ticks])
         thread = self._numbers(states["native_id"], edge[tick])
+        runs = states["state"] == spool.STATE_RUN
+        if self._attribution:
+            waiters = np.array([b.waiters for b in ticks], np.int64)
+            known = runs | self._attribution.waits(tick, thread, states["state"].astype(np.int64), waiters)
+            tick, thread, runs = tick[known], thread[known], runs[known]
         switched = np.diff([b.switches for b in ticks], prepend=self._switches) != 0
         self._switches = ticks[-1].switches
-        self._intervals(tick, thread, states["state"] == spool.STATE_RUN, edge, switched)
-        self._handoffs(tick, thread, states["state"] == spool.STATE_RUN, edge)
+        self._intervals(tick, thread, runs, edge, switched)
+        self._handoffs(tick, thread, runs, edge)
         last = np.full(len(self._directory.threads), -1, np.int64)
         last[thread] = edge[tick + 1]
         for i in np.flatnonzero(last >= 0).tolist():

@@ -19,10 +19,10 @@ LAP_BIT = np.uint64(1 << 63)
 REQUEST, ACQUIRE, RELEASE, DROP_REQUEST, FORCED, LOST = range(1, 7)
 THREAD, IDENT_LOW, IDENT_HIGH, NAME, TEXT, BEGIN, END, CPU_LOW, CPU_HIGH = range(7, 16)
 
-STATE_RUN, STATE_WAIT = 1, 2
+STATE_RUN, STATE_WAIT, STATE_READY = 1, 2, 3
 
 CLOCKS = ("monotonic", "tsc")
-PROBED, OBSERVED = 1, 2
+PROBED, OBSERVED, COUNTED = 1, 2, 4
 TICK, LAST = 1, 2
 
 _MOST_RECORDS = 65536
@@ -56,7 +56,8 @@ BATCH = np.dtype(
         ("records", "<u4"),
         ("cpus", "<u4"),
         ("states", "<u4"),
-        ("flags", "<u4"),
+        ("flags", "<u2"),
+        ("waiters", "<u2"),
     ]
 )
 RECORD = np.dtype([("stamp", "<u8"), ("word", "<u8")])
@@ -77,6 +78,7 @@ class Header:
     period_ns: int
     probed: bool
     observed: bool
+    counted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Batch:
     late_ns: int
     switches: int
     interval_us: int
+    waiters: int
     tick: bool
     last: bool
     records: npt.NDArray[np.void]
@@ -158,6 +161,7 @@ class SpoolReader:
             period_ns=int(h["period_ns"]),
             probed=bool(h["flags"] & PROBED),
             observed=bool(h["flags"] & OBSERVED),
+            counted=bool(h["flags"] & COUNTED),
         )
 
     def batches(self) -> Iterator[Batch]:
@@ -199,6 +203,7 @@ class SpoolReader:
             late_ns=int(h["late_ns"]),
             switches=int(h["switches"]),
             interval_us=int(h["interval_us"]),
+            waiters=int(h["waiters"]),
             tick=bool(flags & TICK),
             last=bool(flags & LAST),
             records=np.frombuffer(payload, RECORD, records),

@@ -60,7 +60,11 @@ class Conversion:
         self._saw_cpu = False
         rows = Rows(self.writer, self._directory)
         self._exact = Exact(rows, self._directory) if header.probed else None
-        self._sampled = Sampled(rows, self._directory) if not header.probed and header.observed else None
+        self._sampled = (
+            Sampled(rows, self._directory, counted=header.counted)
+            if header.observed and not header.probed
+            else None
+        )
         self._intervals = SwitchIntervals(self.writer, header.interval_us, argument=interval_argument)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Totals:

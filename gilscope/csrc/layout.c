@@ -8,6 +8,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "condition.h"
+
 /* Until 3.12 nothing in the interpreter tells where its fields are: one row for each, from
  * offsetof() on 64-bit Linux (the same in 3.11.2 and 3.11.7). */
 struct row {
@@ -184,6 +186,19 @@ bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstat
                                : refuse(why, why_size, "expected a 64-bit interpreter");
 }
 
+static uintptr_t cond_address(const struct gs_layout *l)
+{
+    return l->gil + l->gil_locked + COND_AFTER_LOCKED;
+}
+
+static uint16_t waiters(const struct gs_layout *l)
+{
+    if (!l->cond_waiters)
+        return 0;
+    uint32_t n = gs_condition_waiters((const pthread_cond_t *)cond_address(l), l->cond_waiters);
+    return n > UINT16_MAX ? UINT16_MAX : (uint16_t)n;
+}
+
 void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view)
 {
     const void *gil = (const void *)l->gil;
@@ -195,11 +210,7 @@ void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view)
     view->switches = __atomic_load_n(
         (const uint64_t *)at(gil, (size_t)l->gil_locked + SWITCHES_AFTER_LOCKED), __ATOMIC_RELAXED);
     view->interval_us = interval > UINT32_MAX ? UINT32_MAX : (uint32_t)interval;
-}
-
-static uintptr_t cond_address(const struct gs_layout *l)
-{
-    return l->gil + l->gil_locked + COND_AFTER_LOCKED;
+    view->waiters = waiters(l);
 }
 
 bool gs_layout_conds(const struct gs_layout *l, pthread_cond_t *cond, pthread_cond_t *switch_cond)
@@ -216,7 +227,7 @@ pthread_mutex_t *gs_layout_mutex_of(pthread_cond_t *cond)
 
 bool gs_layout_is_wait(const struct gs_layout *l, uintptr_t futex)
 {
-    return futex >= cond_address(l) && futex < cond_address(l) + sizeof(pthread_cond_t);
+    return futex - cond_address(l) < sizeof(pthread_cond_t);
 }
 
 size_t gs_layout_threads(const struct gs_layout *l, struct gs_tstate *threads, size_t most)

@@ -16,12 +16,14 @@ struct gs_layout {
     uint16_t interp_threads;                /* PyInterpreterState: head of the thread list */
     uint16_t thread_next, thread_native_id; /* PyThreadState */
     uint16_t thread_requested;              /* 3.15 on: gil_requested; 0: there is none */
+    uint16_t cond_waiters; /* pthread_cond_t: where waiters are counted; 0: not known */
 };
 
 struct gs_gil_view {
     uintptr_t holder; /* last PyThreadState that held it: compare, never dereference */
     uint64_t switches;
     uint32_t interval_us;
+    uint16_t waiters; /* inside the timed wait of a take; 0 where they are not counted */
     bool locked;
 };
 

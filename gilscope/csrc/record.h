@@ -50,6 +50,7 @@ static inline uint64_t gs_word(enum gs_kind kind, uint32_t thread, uint32_t arg)
 enum gs_thread_state {
     GS_STATE_RUN = 1,
     GS_STATE_WAIT = 2,
+    GS_STATE_READY = 3, /* ready to run, without the GIL: off, or woken from a wait */
 };
 
 struct gs_state {
@@ -85,6 +86,7 @@ struct gs_header {
 enum gs_header_flag {
     GS_PROBED = 1,   /* the records hold every transition */
     GS_OBSERVED = 2, /* ticks hold thread states */
+    GS_COUNTED = 4,  /* ticks count the threads that wait */
 };
 
 enum gs_batch_flag {
@@ -102,7 +104,8 @@ struct gs_batch {
     uint32_t interval_us;   /* the GIL's own switch interval */
     uint32_t pair_error_ns; /* stamp and monotonic_ns are no further apart than this */
     uint32_t records, cpus, states;
-    uint32_t flags; /* gs_batch_flag */
+    uint16_t flags;   /* gs_batch_flag */
+    uint16_t waiters; /* threads that wait for the GIL, with GS_COUNTED */
 };
 
 static_assert(sizeof(struct gs_record) == 16, "a record is 16 bytes");

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "condition.h"
 #include "sampler.h"
 #include "spool.h"
 #include "threads.h"
@@ -125,6 +126,8 @@ static void prove(const struct gs_options *o, struct gs_layout *l, struct gs_out
         fail(out, GS_NO_STATES, 0,
              "the kernel does not show what a blocked thread sleeps on "
              "(/proc/self/task/*/syscall)");
+    else if (o->observe && !l->thread_requested)
+        l->cond_waiters = (uint16_t)gs_condition_learn();
 }
 
 void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
@@ -146,7 +149,8 @@ static void open_spool(const struct gs_options *o, struct gs_outcome *out)
         .start_monotonic_ns = pair.monotonic_ns,
         .start_stamp = pair.stamp,
         .period_ns = o->period_ns,
-        .flags = (o->probe ? GS_PROBED : 0) | (o->observe ? GS_OBSERVED : 0),
+        .flags = (o->probe ? GS_PROBED : 0) | (o->observe ? GS_OBSERVED : 0) |
+                 (now.layout.cond_waiters ? GS_COUNTED : 0),
     };
     int error = gs_spool_open(&now.spool, o->spool, header);
     if (error)

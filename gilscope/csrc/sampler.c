@@ -78,6 +78,7 @@ static void look_once(struct gs_sampler *s, bool due, uint64_t now)
     s->calls.gil(s->context, &gil);
     look.batch.switches = gil.switches;
     look.batch.interval_us = gil.interval_us;
+    look.batch.waiters = gil.waiters;
     if (due)
         observe(s, &look, &gil, now);
     store(s, &look);

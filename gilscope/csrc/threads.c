@@ -21,6 +21,14 @@ static struct {
     struct gs_descriptor file;
 } kept[KEPT];
 
+/* The look before this one, if it left no doubt: the holder was found, and all waiters asleep. */
+static struct {
+    bool settled;
+    struct gs_gil_view gil;
+    size_t n;
+    struct gs_state states[GS_MOST_THREADS]; /* those that run or wait */
+} before;
+
 static void forget(unsigned i)
 {
     if (kept[i].native_id)
@@ -32,6 +40,7 @@ void gs_threads_reset(void)
 {
     for (unsigned i = 0; i < KEPT; i++)
         forget(i);
+    before.settled = false;
 }
 
 static int open_syscall_file(uint32_t native_id)
@@ -62,16 +71,20 @@ static ssize_t read_syscall_file(uint32_t native_id, char *text, size_t size)
     return n;
 }
 
-static bool sleeps_for_gil(const struct gs_layout *l, uint32_t native_id)
+/* What the kernel tells of a thread that does not hold the GIL; 0: off, or unknown. */
+static uint32_t state_in_kernel(const struct gs_layout *l, uint32_t native_id)
 {
     char text[128];
     ssize_t n = read_syscall_file(native_id, text, sizeof text - 1);
-    if (n <= 0 || text[0] < '0' || text[0] > '9')
-        return false;
+    if (n <= 0)
+        return 0;
     text[n] = 0;
+    if (text[0] < '0' || text[0] > '9')
+        return text[0] == 'r' && l->cond_waiters ? GS_STATE_READY : 0; /* "running" */
     char *end;
     long number = strtol(text, &end, 10);
-    return number == SYS_futex && gs_layout_is_wait(l, strtoull(end, NULL, 16));
+    bool waits = number == SYS_futex && gs_layout_is_wait(l, strtoull(end, NULL, 16));
+    return waits ? GS_STATE_WAIT : 0;
 }
 
 bool gs_threads_can_see_waits(void)
@@ -84,19 +97,57 @@ bool gs_threads_can_see_waits(void)
     return n > 0;
 }
 
+/* A thread waits until it has the GIL, and that moves the counter of switches unless it is the one
+ * that had it last. So nothing needs a look where holder and counts are what they were. */
+static bool nothing_changed(const struct gs_gil_view *gil, size_t most)
+{
+    return before.settled && before.n <= most && gil->locked && gil->holder == before.gil.holder &&
+           gil->switches == before.gil.switches && gil->waiters == before.gil.waiters;
+}
+
+static void remember(const struct gs_gil_view *gil, const struct gs_state *states, size_t n)
+{
+    size_t runs = 0;
+    before.n = 0;
+    for (size_t i = 0; i < n; i++) {
+        runs += states[i].state == GS_STATE_RUN;
+        if (states[i].state != GS_STATE_READY)
+            before.states[before.n++] = states[i];
+    }
+    before.gil = *gil;
+    before.settled = runs == 1 && before.n == 1u + gil->waiters;
+}
+
+/* A thread that does not hold the GIL; 0: off. */
+static uint32_t state_outside(const struct gs_layout *l, const struct gs_gil_view *gil,
+                              const struct gs_tstate *t)
+{
+    if (l->thread_requested)
+        return t->requested ? GS_STATE_WAIT : 0;
+    return l->cond_waiters && !gil->waiters ? 0 : state_in_kernel(l, t->native_id);
+}
+
 size_t gs_threads_states(const struct gs_layout *l, const struct gs_gil_view *gil,
                          struct gs_state *states, size_t most)
 {
     static struct gs_tstate threads[GS_MOST_THREADS]; /* one observer at a time */
+    if (l->cond_waiters && !gil->locked && !gil->waiters)
+        return 0;
+    if (nothing_changed(gil, most)) {
+        memcpy(states, before.states, before.n * sizeof *states);
+        return before.n;
+    }
     size_t n_threads = gs_layout_threads(l, threads, GS_MOST_THREADS);
     size_t n = 0;
     for (size_t i = 0; i < n_threads && n < most; i++) {
         const struct gs_tstate *t = &threads[i];
-        if (gil->locked && t->address == gil->holder)
-            states[n++] = (struct gs_state){t->native_id, GS_STATE_RUN};
-        else if (l->thread_requested ? t->requested : sleeps_for_gil(l, t->native_id))
-            states[n++] = (struct gs_state){t->native_id, GS_STATE_WAIT};
+        bool holds = gil->locked && t->address == gil->holder;
+        uint32_t state = holds ? GS_STATE_RUN : state_outside(l, gil, t);
+        if (state)
+            states[n++] = (struct gs_state){t->native_id, state};
     }
+    if (l->cond_waiters)
+        remember(gil, states, n);
     return n;
 }
 

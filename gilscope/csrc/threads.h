@@ -12,7 +12,8 @@
 /* Forgets what an earlier trace kept open. One observer at a time: the sampler thread. */
 void gs_threads_reset(void);
 
-/* Lists the threads that hold the GIL or wait for it at this instant, as `gil` was just seen.
+/* Lists the threads that hold the GIL or wait for it at this instant, as `gil` was just seen, and
+ * where the waiters are counted also those that may: what is ready to run shows no wait.
  * Returns how many. Sampler thread, without the GIL. */
 size_t gs_threads_states(const struct gs_layout *l, const struct gs_gil_view *gil,
                          struct gs_state *states, size_t most);

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
+
 from gilscope.options import SAMPLED_PERIOD_S
 from gilscope.progress import progress_bar
 from tests.bench.common import Figure, Plan, fresh, recording, scratch
@@ -22,8 +25,11 @@ _NAMES = (
 _STATES = ("run", "wait")
 
 
-def _record_both(spool: Path, name: str, seconds: float) -> None:
-    """Record transitions and samples at once; `gilscope.trace` does one or the other."""
+def _record_both(spool: Path, name: str, seconds: float) -> int:
+    """Record transitions and samples at once; return the sampler's processor time in ns.
+
+    `gilscope.trace` does one or the other.
+    """
     from gilscope import _core
 
     _core.prove(probe=True, observe=True)
@@ -31,10 +37,11 @@ def _record_both(spool: Path, name: str, seconds: float) -> None:
     try:
         run_for(name, seconds)
     finally:
-        _core.stop()
+        stopped = _core.stop()
+    return stopped["sampler_cpu_ns"]
 
 
-def _converted(spool: Path, folder: Path, *, exact: bool) -> Any:
+def _converted(spool: Path, folder: Path, sampler_cpu_ns: int, *, exact: bool) -> Any:
     """Return the spool's recording, made from its transitions or from its samples."""
     from gilscope.recording import Recording
     from gilscope.spool import SpoolReader
@@ -50,6 +57,7 @@ def _converted(spool: Path, folder: Path, *, exact: bool) -> Any:
         "switches": totals.switches,
         "dropped": totals.dropped,
         "ticks": totals.ticks,
+        "sampler_cpu_ns": sampler_cpu_ns,
     }
     return Recording(folder, metadata)
 
@@ -73,21 +81,38 @@ def points_off(exact: Any, sampled: Any) -> tuple[float, bool]:
     return abs(share - exact) * 100, bool(low <= exact <= high)
 
 
+def share_at_ticks(exact: Any, thread: int, state: str) -> float:
+    """Return the share of the ticks at which a thread really was in a state: what perfect sight would see."""
+    intervals = exact.intervals
+    in_state = pc.equal(intervals["state"].cast("string"), state)
+    mine = intervals.filter(pc.and_(pc.equal(intervals["thread"], thread), in_state))
+    if mine.num_rows == 0:
+        return 0.0
+    start = mine["start_ns"].to_numpy()
+    end = start + mine["duration_ns"].to_numpy()
+    ticks = exact.samples["time_ns"].to_numpy()
+    at = np.searchsorted(start, ticks, "right") - 1
+    return float(np.mean((at >= 0) & (ticks < end[at])))
+
+
 def trial(name: str, seconds: float) -> dict[str, Any]:
     """Record a workload once and compare what both conversions say."""
     with scratch() as folder:
-        _record_both(folder / "spool.bin", name, seconds)
-        exact = _converted(folder / "spool.bin", folder / "exact", exact=True)
-        sampled = _converted(folder / "spool.bin", folder / "sampled", exact=False)
+        cpu_ns = _record_both(folder / "spool.bin", name, seconds)
+        exact = _converted(folder / "spool.bin", folder / "exact", cpu_ns, exact=True)
+        sampled = _converted(folder / "spool.bin", folder / "sampled", cpu_ns, exact=False)
         ours, theirs = _rows(exact), _rows(sampled)
-        shares = []
+        shares, floors = [], []
         for native_id, row in ours.items():
             other = theirs.get(native_id)
             for word in _STATES:
                 guess = [other[f"{word}_share{end}"] for end in ("", "_low", "_high")] if other else [0.0] * 3
                 shares.append((row["thread"], word, *points_off(row[f"{word}_share"], guess), *guess))
+                at_ticks = share_at_ticks(exact, row["thread"], word)
+                floors.append(abs(at_ticks - row[f"{word}_share"]) * 100)
         return {
             "shares": shares,
+            "floors": floors,
             "handoffs": exact.handoffs.num_rows,
             "switches": sampled.metadata["switches"],
             "dropped": exact.metadata["dropped"],
@@ -115,9 +140,12 @@ def alone(name: str, seconds: float) -> dict[str, int]:
 def _figures(name: str, trials: list[dict[str, Any]]) -> Iterator[Figure]:
     shares = [share for t in trials for share in t["shares"]]
     worst = max(shares, key=lambda share: share[2])
+    floor = max(points for t in trials for points in t["floors"])
     covered = sum(share[3] for share in shares)
     note = f"worst: {worst[1]} of thread {worst[0]}; {len(shares)} shares"
     yield Figure(f"{name}: worst difference", worst[2], "points", 2.0, note=note)
+    note = "exact edges at the instants of the ticks, against all of the time"
+    yield Figure(f"{name}: the floor", floor, "points", note=note)
     missed = {
         f"{s[1]} of {s[0]} ({s[2]:.2f} points, half-width {(s[6] - s[5]) * 50:.2f})"
         for s in shares

@@ -89,7 +89,7 @@ def _mixed() -> list[Step]:
 WORKLOADS: dict[str, Workload] = {
     "two threads counting": Workload(lambda: _counting(2), (350, 350)),
     "convoy": Workload(_convoy, (FREE, 100)),
-    "four threads compressing": Workload(lambda: _compressing(4), (150,) * 4),
+    "four threads compressing": Workload(lambda: _compressing(4), (600,) * 4),
     "one thread writing": Workload(lambda: _writing(1), (1000,)),
     "two threads writing": Workload(lambda: _writing(2), (500, 500)),
     "four threads writing": Workload(lambda: _writing(4), (250,) * 4),

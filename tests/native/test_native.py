@@ -40,13 +40,14 @@ class Program:
 
 
 PROGRAMS = {
+    "test_condition": Program(("condition.c",)),
     "test_got": Program(("got.c",)),
-    "test_layout": Program(("layout.c",)),
-    "test_probe": Program(("probe.c", "got.c", "layout.c")),
+    "test_layout": Program(("layout.c", "condition.c")),
+    "test_probe": Program(("probe.c", "got.c", "layout.c", "condition.c")),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_spool": Program(("spool.c",)),
-    "test_threads": Program(("threads.c", "layout.c"), ("fakegil.c",)),
+    "test_threads": Program(("threads.c", "layout.c", "condition.c"), ("fakegil.c",)),
 }
 
 

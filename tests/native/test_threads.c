@@ -157,6 +157,67 @@ static void nobody_runs_while_the_gil_is_free(void)
     end_blocked();
 }
 
+static uint32_t state_of(size_t n, uint64_t native_id)
+{
+    uint32_t state = 0;
+    for (size_t i = 0; i < n; i++)
+        if (states[i].native_id == native_id)
+            state = states[i].state;
+    return state;
+}
+
+/* Where waiters are counted, who is ready to run may be one; where none is counted, none is looked
+ * for. */
+static void who_may_wait_is_told_where_waiters_are_counted(void)
+{
+    start_blocked();
+    layout.cond_waiters = 1;
+    gil = (struct gs_gil_view){
+        .holder = (uintptr_t)&blocked[IN_READ].state, .locked = true, .waiters = 2};
+    size_t n = gs_threads_states(&layout, &gil, states, GS_MOST_THREADS);
+    CHECK_EQUAL(n, 3);
+    CHECK_EQUAL(state_of(n, blocked[IN_READ].state.native_id), GS_STATE_RUN);
+    CHECK_EQUAL(state_of(n, blocked[ON_COND].state.native_id), GS_STATE_WAIT);
+    CHECK_EQUAL(state_of(n, blocked[RUNNING].state.native_id), GS_STATE_READY);
+    gil.waiters = 0;
+    CHECK_EQUAL(gs_threads_states(&layout, &gil, states, GS_MOST_THREADS), 1);
+    CHECK_EQUAL(states[0].state, GS_STATE_RUN);
+    gil.locked = false;
+    CHECK_EQUAL(gs_threads_states(&layout, &gil, states, GS_MOST_THREADS), 0);
+    gs_threads_reset();
+    end_blocked();
+}
+
+/* The threads are gone from the list, and still known: holder and counts say that nothing moved. */
+static void nothing_is_looked_at_again_while_nothing_moves(void)
+{
+    start_blocked();
+    layout.cond_waiters = 1;
+    const struct gs_gil_view still = {
+        .holder = (uintptr_t)&blocked[RUNNING].state, .locked = true, .waiters = 1, .switches = 7};
+    gil = still;
+    CHECK_EQUAL(gs_threads_states(&layout, &gil, states, GS_MOST_THREADS), 2);
+    struct fake_thread *threads = interp.threads;
+    interp.threads = NULL;
+    size_t n = gs_threads_states(&layout, &gil, states, GS_MOST_THREADS);
+    CHECK_EQUAL(n, 2);
+    CHECK_EQUAL(state_of(n, blocked[RUNNING].state.native_id), GS_STATE_RUN);
+    CHECK_EQUAL(state_of(n, blocked[ON_COND].state.native_id), GS_STATE_WAIT);
+    for (int what = 0; what < 4; what++) {
+        interp.threads = threads;
+        gil = still;
+        CHECK_EQUAL(gs_threads_states(&layout, &gil, states, GS_MOST_THREADS), 2);
+        interp.threads = NULL;
+        gil.switches += what == 0;
+        gil.waiters += what == 1;
+        gil.holder += what == 2;
+        gil.locked = what != 3;
+        CHECK_EQUAL(gs_threads_states(&layout, &gil, states, GS_MOST_THREADS), 0);
+    }
+    gs_threads_reset();
+    end_blocked();
+}
+
 /* 3.15 and later say it themselves. */
 static void the_interpreter_s_own_flag_is_believed(void)
 {
@@ -327,6 +388,8 @@ int main(void)
 {
     RUN(only_who_sleeps_on_the_gil_waits);
     RUN(nobody_runs_while_the_gil_is_free);
+    RUN(who_may_wait_is_told_where_waiters_are_counted);
+    RUN(nothing_is_looked_at_again_while_nothing_moves);
     RUN(the_interpreter_s_own_flag_is_believed);
     RUN(threads_that_are_gone_are_off);
     RUN(no_descriptor_is_left_and_few_are_held);

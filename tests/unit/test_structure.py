@@ -16,7 +16,7 @@ PACKAGE = Path(gilscope.__file__).parent
 ORDER = [
     {"errors", "schema"},
     {"spool"},
-    {"transitions", "names"},
+    {"transitions", "names", "attribution"},
     {"writer"},
     {"sources"},
     {"tables"},

@@ -254,6 +254,22 @@ def test_a_holder_that_let_go_between_two_ticks_has_two_runs(convert):
     assert intervals(recording) == [(0, "run", 0, 50, None), (0, "run", 50, 150, None)]
 
 
+def test_a_waiter_that_was_woken_is_found_by_the_count(convert):
+    ready = spool.STATE_READY
+    begin = [(spool.THREAD, 0, 7, 100), (BEGIN, 0, 0, 100)]
+    made = Spool(flags=spool.OBSERVED | spool.COUNTED).batch(100, begin, states=[(7, RUN)])
+    made.batch(200, states=[(7, RUN), (8, ready)], waiters=1)
+    made.batch(300, states=[(7, RUN), (8, ready)], waiters=0)
+    made.batch(400, [(END, 0, 0, 400)], states=[(7, RUN), (8, WAIT)], waiters=1)
+    recording, _ = convert(made.last(400))
+
+    assert sorted(intervals(recording)) == [
+        (0, "run", 0, 300, None),
+        (1, "wait", 50, 100, None),
+        (1, "wait", 250, 50, None),
+    ]
+
+
 def test_sampled_threads_have_their_names(convert):
     made = sampled().batch(200, says(0, 8, "worker", 150), states=[(8, RUN)])
     recording, _ = convert(made.batch(300, [(END, 0, 0, 300)]).last(300))
