@@ -1,11 +1,16 @@
 """What every test relies on."""
 
+import signal
 import sys
 import threading
 
 import pytest
 
 from gilscope import session
+
+# A shell starts what runs in its background with Ctrl-C ignored, and that is inherited: programs under test
+# would never be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
