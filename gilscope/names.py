@@ -84,6 +84,8 @@ class Directory:
         if kind in (spool.THREAD, spool.NAME):
             self._said[speaker] = _Said(self._known(arg))
             return
+        if kind == spool.INTERVAL:
+            self._said.pop(speaker, None)  # it goes on about something else
         said = self._said.get(speaker)
         if said is None:
             return  # its beginning was lost

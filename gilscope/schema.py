@@ -57,8 +57,11 @@ SWITCH_INTERVALS = pa.schema(
     [
         ("time_ns", pa.int64()),
         ("interval_ns", pa.int64()),
+        ("previous_ns", pa.int64()),
         ("thread", pa.int32()),
         ("source", _STATE),
+        ("file", pa.string()),
+        ("line", pa.int32()),
     ]
 )
 

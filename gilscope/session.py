@@ -15,6 +15,7 @@ from gilscope.errors import (
 from gilscope.folder import Destination, write_error
 from gilscope.options import Options
 from gilscope.recording import write_metadata
+from gilscope.switchwatch import SwitchWatch
 from gilscope.threadnames import NameTeller
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -147,6 +148,7 @@ class Session:
         from gilscope import _core
 
         self._names = NameTeller(_core.name_thread)
+        self._switches = SwitchWatch(_core.note_interval)
         try:
             write_metadata(self.destination.path, self.facts)
             if self.options.switch_interval is not None:
@@ -161,6 +163,7 @@ class Session:
             )
         except OSError as error:
             raise write_error(self.destination.path, error) from error
+        self._switches.install()
         self._names.install()
         self._names.tell_living()
 
@@ -173,6 +176,7 @@ class Session:
             self._names.tell_living()
         finally:
             self._names.remove()
+            self._switches.remove()
             result = _core.stop()
             _active = None
             self._put_back_interval()
@@ -214,6 +218,7 @@ def _forget_in_child() -> None:
     global _active
     if _active is not None:
         _active._names.remove()
+        _active._switches.remove()
         _active._put_back_interval()
         _active = None
 

@@ -13,7 +13,8 @@ from gilscope import spool
 from gilscope.names import Directory
 from gilscope.sources import Exact, Sampled
 from gilscope.spool import Batch, Clock, SpoolReader
-from gilscope.writer import Rows, SwitchIntervals, Writer, column, strings
+from gilscope.switchintervals import SwitchIntervals
+from gilscope.writer import Rows, Writer, column, strings
 
 CHUNK_RECORDS = 1 << 19
 CHUNK_TICKS = 1 << 16
@@ -136,6 +137,7 @@ class Conversion:
             kind[told].tolist(), thread[told].tolist(), arg[told].tolist(), time[told].tolist(), strict=True
         ):
             self._directory.hear(k, who, what, when)
+            self._intervals.hear(k, who, what, when)
 
     def _see_ticks(self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any]) -> None:
         lost = np.where(kind == spool.LOST, arg, 0).astype(np.int64)
@@ -206,6 +208,7 @@ class Conversion:
         if self._exact:
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
         self._write_threads()
+        self._intervals.close()
         self.writer.close()
 
     def _count_switches(self, between_looks: int) -> int:

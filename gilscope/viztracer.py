@@ -1,7 +1,8 @@
 """The timeline: a recording written as the Chrome-trace JSON that VizTracer's viewer opens.
 
-Every thread has one lane of slices named ``run`` and ``wait``. Lanes are virtual threads (tids no Linux
-thread can have), so merging the file with a VizTracer report never puts a GIL slice between function slices.
+Every thread has one lane of slices named ``run`` and ``wait``, and marks where it set the switch interval.
+Lanes are virtual threads (tids no Linux thread can have), so merging the file with a VizTracer report never
+puts a GIL slice between function slices.
 
 Times are ``CLOCK_MONOTONIC`` in microseconds, VizTracer's own time base, printed from whole nanoseconds.
 """
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 from gilscope.errors import OptionError, TraceFormatError, TraceWriteError
 from gilscope.recording import Recording
 from gilscope.schema import RELEASES, STATES
+from gilscope.units import duration
 
 __all__ = ["FIRST_TID", "SUFFIXES", "export"]
 
@@ -30,6 +32,8 @@ SUFFIXES = (".json", ".json.gz")
 
 # Linux thread ids stay below 2**22. The viewer bundled with VizTracer 1.1 sorts lanes by tid alone.
 FIRST_TID = 5_000_001
+_NOBODY_TID = FIRST_TID - 1  # a lane for what no thread is known to have done
+_EXACT_TIME = "time"  # stands for a time with three decimals, which a float would round
 
 _VIZTRACER_VERSION = "1.1.1"
 _HEADER_KEYS = (
@@ -139,6 +143,8 @@ def _write(
             done += rows.num_rows
             if progress is not None:
                 progress(done)
+    for event in _changes_of_interval(recording, pid, zero_ns):
+        file.write(_utf8(f",\n{event}"))
     file.write(_utf8(f"\n],{_footer(recording.metadata)}}}\n"))
 
 
@@ -161,6 +167,29 @@ def _names(recording: Recording, pid: int) -> Iterator[str]:
         name = (row["name"] or "thread").translate(_CONTROLS)
         yield _meta("thread_name", pid, tid, name=f"{name} ({row['native_id']})")
         yield _meta("thread_sort_index", pid, tid, sort_index=row["thread"])
+
+
+def _changes_of_interval(recording: Recording, pid: int, zero_ns: int) -> Iterator[str]:
+    """Yield a mark for each change of the switch interval, in the lane of its thread where that is known."""
+    changes = recording.switch_intervals.to_pylist()[1:]
+    if any(row["thread"] is None for row in changes):
+        yield _meta("thread_name", pid, _NOBODY_TID, name="switch interval")
+    for row in changes:
+        ns = zero_ns + row["time_ns"]
+        args = {"source": row["source"], "before": duration(row["previous_ns"])}
+        if row["file"] is not None:
+            args["caller"] = f"{row['file'].translate(_CONTROLS)}:{row['line']}"
+        mark = {
+            "ph": "i",
+            "s": "t",
+            "name": f"switch interval {duration(row['interval_ns'])}",
+            "cat": "gil",
+            "ts": _EXACT_TIME,
+            "pid": pid,
+            "tid": _NOBODY_TID if row["thread"] is None else FIRST_TID + row["thread"],
+            "args": args,
+        }
+        yield _dumps(mark).replace(f'"{_EXACT_TIME}"', f"{ns // 1000}.{ns % 1000:03d}")
 
 
 def _meta(kind: str, pid: int, tid: int, **args: str | int) -> str:

@@ -14,8 +14,6 @@ from gilscope.names import Directory
 
 Int = npt.NDArray[np.int64]
 
-SOURCE_START, SOURCE_ARGUMENT, SOURCE_CALL, SOURCE_OBSERVED = range(len(schema.SOURCES))
-
 
 class Writer:
     """Writes the Arrow files of a trace folder, a record batch at a time."""
@@ -78,14 +76,17 @@ def column(
     )
 
 
-def strings(values: Sequence[str]) -> pa.Array:
-    """Return an Arrow array of strings; like `column`, without `pyarrow.array`."""
+def strings(values: Sequence[str], null: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return an Arrow array of strings, null where ``null`` is true; see `column`."""
     encoded = [v.encode("utf-8", "backslashreplace") for v in values]
     offsets = np.concatenate(([0], np.cumsum([len(e) for e in encoded]))).astype(np.int32)
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+    valid = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
+    return pa.StringArray.from_buffers(
+        len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)), valid
+    )
 
 
-def _coded(codes: npt.NDArray[np.int8], words: tuple[str, ...]) -> pa.DictionaryArray:
+def coded(codes: npt.NDArray[np.int8], words: tuple[str, ...]) -> pa.DictionaryArray:
     """Return a dictionary array; negative codes are null."""
     return pa.DictionaryArray.from_arrays(column(codes, pa.int8(), codes < 0), strings(words))
 
@@ -118,10 +119,10 @@ class Rows:
             [
                 rows.thread,
                 np.zeros(len(rows.thread), np.int32),
-                _coded(rows.state, schema.STATES),
+                coded(rows.state, schema.STATES),
                 rows.start,
                 rows.duration,
-                _coded(rows.release, schema.RELEASES),
+                coded(rows.release, schema.RELEASES),
             ],
         )
 
@@ -143,35 +144,5 @@ class Rows:
                 rows.acquire - rows.release if exact else pa.nulls(n, pa.int64()),
                 rows.forced if exact else pa.nulls(n, pa.bool_()),
                 rows.waiters,
-            ],
-        )
-
-
-class SwitchIntervals:
-    """Writes a row whenever the switch interval in force is not the one before."""
-
-    def __init__(self, writer: Writer, interval_us: int, *, argument: bool) -> None:
-        self._writer = writer
-        self._last = interval_us
-        source = SOURCE_ARGUMENT if argument else SOURCE_START
-        self._write(np.zeros(1, np.int64), np.array([interval_us]), np.array([-1]), source)
-
-    def see(self, time: Int, interval_us: Int, thread: Int) -> None:
-        """Take in values seen, in any order; ``thread`` is -1 where it was the sampler that looked."""
-        order = np.argsort(time, kind="stable")
-        time, interval_us, thread = time[order], interval_us[order], thread[order]
-        changed = np.diff(interval_us, prepend=self._last) != 0
-        if changed.any():
-            self._last = int(interval_us[-1])
-            self._write(time[changed], interval_us[changed], thread[changed], SOURCE_OBSERVED)
-
-    def _write(self, time: Int, interval_us: Int, thread: Int, source: int) -> None:
-        self._writer.write(
-            "switch_intervals",
-            [
-                time,
-                interval_us.astype(np.int64) * 1000,
-                column(thread, pa.int32(), thread < 0),
-                _coded(np.full(len(time), source, np.int8), schema.SOURCES),
             ],
         )

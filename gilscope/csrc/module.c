@@ -172,6 +172,15 @@ PyDoc_STRVAR(name_doc, "name_thread($module, native_id, ident, name, /)\n--\n\n"
                        "Record a thread's name, and its CPU time where it is the calling thread; "
                        "without effect when no recording is active.");
 
+static void emit_text(const char *text, Py_ssize_t size)
+{
+    for (Py_ssize_t i = 0; i < size; i += 4) {
+        uint32_t piece = 0;
+        memcpy(&piece, text + i, size - i < 4 ? (size_t)(size - i) : 4);
+        gs_probe_emit(GS_TEXT, piece);
+    }
+}
+
 static PyObject *core_name_thread(PyObject *self, PyObject *args)
 {
     (void)self;
@@ -185,16 +194,39 @@ static PyObject *core_name_thread(PyObject *self, PyObject *args)
     gs_probe_emit(GS_NAME, (uint32_t)native_id);
     gs_probe_emit(GS_IDENT_LOW, (uint32_t)ident);
     gs_probe_emit(GS_IDENT_HIGH, (uint32_t)(ident >> 32));
-    for (Py_ssize_t i = 0; i < size; i += 4) {
-        uint32_t text = 0;
-        memcpy(&text, name + i, size - i < 4 ? (size_t)(size - i) : 4);
-        gs_probe_emit(GS_TEXT, text);
-    }
+    emit_text(name, size);
     if (native_id == (unsigned long long)gettid()) {
         uint64_t cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
         gs_probe_emit(GS_CPU_LOW, (uint32_t)cpu_ns);
         gs_probe_emit(GS_CPU_HIGH, (uint32_t)(cpu_ns >> 32));
     }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(interval_doc, "note_interval($module, before, after, file, line, /)\n--\n\n"
+                           "Record a call of sys.setswitchinterval(), in seconds; without effect "
+                           "when no recording is active.");
+
+static uint32_t microseconds(double seconds)
+{
+    return (uint32_t)(seconds * 1e6 + 0.5);
+}
+
+static PyObject *core_note_interval(PyObject *self, PyObject *args)
+{
+    (void)self;
+    double before, after;
+    const char *file;
+    Py_ssize_t size;
+    unsigned line;
+    if (!PyArg_ParseTuple(args, "dds#I:note_interval", &before, &after, &file, &size, &line))
+        return NULL;
+    if (!gs_recorder_active())
+        Py_RETURN_NONE;
+    gs_probe_emit(GS_INTERVAL, microseconds(after));
+    gs_probe_emit(GS_INTERVAL_WAS, microseconds(before));
+    gs_probe_emit(GS_LINE, line);
+    emit_text(file, size + 1); /* with the zero that ends it */
     Py_RETURN_NONE;
 }
 
@@ -240,6 +272,7 @@ static PyMethodDef methods[] = {
     {"stop", core_stop, METH_NOARGS, stop_doc},
     {"prove", (PyCFunction)(void (*)(void))core_prove, METH_VARARGS | METH_KEYWORDS, prove_doc},
     {"name_thread", core_name_thread, METH_VARARGS, name_doc},
+    {"note_interval", core_note_interval, METH_VARARGS, interval_doc},
     {"active", core_active, METH_NOARGS, active_doc},
     {"event_cost", core_event_cost, METH_VARARGS, cost_doc},
     {NULL, NULL, 0, NULL},

@@ -31,8 +31,11 @@ enum gs_kind {
     GS_BEGIN = 12, /* the trace begins; this thread holds the GIL; arg: low half of the GIL's
                       own count of switches */
     GS_END = 13,   /* the trace ends; likewise */
-    GS_CPU_LOW = 14,  /* arg: low half of this thread's CPU time in ns, since it began */
-    GS_CPU_HIGH = 15, /* arg: high half */
+    GS_CPU_LOW = 14,      /* arg: low half of this thread's CPU time in ns, since it began */
+    GS_CPU_HIGH = 15,     /* arg: high half */
+    GS_INTERVAL = 16,     /* sys.setswitchinterval() was called; arg: what it is now, in us */
+    GS_INTERVAL_WAS = 17, /* arg: what it was before, in us */
+    GS_LINE = 18,         /* arg: line of the caller; its file follows, in GS_TEXT */
 };
 
 struct gs_record {

@@ -33,12 +33,13 @@ def read(path: Path) -> list[spool.Batch]:
         return list(reader.batches())
 
 
-def test_golden_spool_gives_golden_tables(tmp_path):
+@pytest.mark.parametrize("name", ["golden", "golden-calls"])
+def test_golden_spool_gives_golden_tables(tmp_path, name):
     """The format may only change together with `VERSION`: old spools must not be misread."""
-    with SpoolReader(DATA / "golden.spool") as reader:
+    with SpoolReader(DATA / f"{name}.spool") as reader:
         totals = Conversion(reader, tmp_path, interval_argument=False).run()
     recording = Recording(tmp_path, {"duration_ns": totals.duration_ns, "edges": "exact"})
-    expected = json.loads((DATA / "golden.json").read_text())
+    expected = json.loads((DATA / f"{name}.json").read_text())
 
     for name, rows in expected.items():
         assert recording.table(name).to_pylist() == rows, name

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from viztracer.report_builder import ReportBuilder
 
-from gilscope import viztracer
+from gilscope import schema, viztracer
 from gilscope.errors import OptionError, TraceFormatError, TraceWriteError
 from gilscope.recording import Recording
 from gilscope.viztracer import FIRST_TID, export
@@ -395,3 +395,25 @@ print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
     # CPU seconds, not wall time: what else runs on the machine is not ours to promise.
     assert seconds <= 3
     assert memory < 1e9
+
+
+def test_a_change_of_the_switch_interval_is_a_mark_where_it_was_made(target: Path) -> None:
+    recording = timelines.recording(ROWS, ["MainThread", "worker-0"])
+    rows = [
+        {"time_ns": 0, "interval_ns": 5_000_000, "source": "start"},
+        {"time_ns": 17, "interval_ns": 500_000, "previous_ns": 5_000_000, "thread": 1, "source": "call"}
+        | {"file": 'a "b".py', "line": 3},
+        {"time_ns": 1_000_000, "interval_ns": 7_000_000, "previous_ns": 500_000, "source": "observed"},
+    ]
+    table = pa.Table.from_pylist(rows, schema=schema.SWITCH_INTERVALS)
+    recording._tables["switch_intervals"] = table
+    events = timelines.events(written(recording, target))
+    marks = [event for event in events if event["ph"] == "i"]
+
+    assert [(m["name"], m["tid"], str(m["ts"])) for m in marks] == [
+        ("switch interval 500 us", FIRST_TID + 1, "86400000000.140"),
+        ("switch interval 7.00 ms", FIRST_TID - 1, "86400001000.123"),
+    ]
+    assert marks[0]["args"] == {"source": "call", "before": "5.00 ms", "caller": 'a "b".py:3'}
+    named = [event for event in events if event["ph"] == "M" and event["tid"] == FIRST_TID - 1]
+    assert [event["args"]["name"] for event in named] == ["switch interval"]

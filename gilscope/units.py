@@ -1,0 +1,42 @@
+"""Figures as people read them."""
+
+import math
+
+
+def duration(ns: float | None) -> str:
+    """Say a number of nanoseconds with three digits and a unit.
+
+    Example:
+        >>> duration(5_049_300)
+        '5.05 ms'
+        >>> duration(None)
+        '-'
+    """
+    if ns is None or math.isnan(ns):
+        return "-"
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if abs(ns) >= size * 0.9995:
+            value = ns / size
+            digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+            return f"{value:.{digits}f} {unit}"
+    return f"{ns:.0f} ns"
+
+
+def percent(share: float | None) -> str:
+    """Say a share in percent; what is not known is a dash.
+
+    Example:
+        >>> percent(0.1234)
+        '12.3 %'
+    """
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def printable(name: str) -> str:
+    r"""Show control characters of a thread's name instead of sending them to the terminal.
+
+    Example:
+        >>> print(printable("a\x1b[2J"))
+        a\x1b[2J
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -1,0 +1,59 @@
+"""Makes golden files from a real recording: ``python -m tests.support.golden NAME``.
+
+A golden spool is made once, when records of a new kind appear, and never again: the tables it gives are the
+proof that old spools are still read as they were meant.
+"""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+from gilscope import _core, schema
+from gilscope.recording import Recording
+from gilscope.spool import SpoolReader
+from gilscope.switchwatch import SwitchWatch
+from gilscope.tables import Conversion
+from gilscope.threadnames import NameTeller
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def tables(file: Path, folder: Path) -> dict[str, list[dict[str, object]]]:
+    """Return the tables that a spool gives, as plain rows."""
+    with SpoolReader(file) as reader:
+        totals = Conversion(reader, folder, interval_argument=False).run()
+    recording = Recording(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
+    return {name: recording.table(name).to_pylist() for name in schema.TABLES}
+
+
+def record(file: Path) -> None:
+    """Record two threads for a moment, with a name and a switch interval set on the way."""
+    names, watch = NameTeller(_core.name_thread), SwitchWatch(_core.note_interval)
+    before = sys.getswitchinterval()
+    _core.start(file, probe=True, observe=False, period_ns=5_000_000)
+    try:
+        names.install()
+        watch.install()
+        threads = [threading.Thread(target=sum, args=(range(400_000),), name=n) for n in ("cpu-ä", "other")]
+        exec(compile("import sys\nsys.setswitchinterval(0.0005)", "program.py", "exec"))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        names.tell_living()
+    finally:
+        watch.remove()
+        names.remove()
+        _core.stop()
+        sys.setswitchinterval(before)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    target = DATA / sys.argv[1]
+    record(target.with_suffix(".spool"))
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = tables(target.with_suffix(".spool"), Path(scratch))
+    target.with_suffix(".json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
