@@ -6,6 +6,7 @@ from gilscope.errors import (
     EdgesUnavailableError,
     GilscopeError,
     OptionError,
+    SweepError,
     TraceActiveError,
     TraceExistsError,
     TraceFormatError,
@@ -20,7 +21,8 @@ TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscop
 if TYPE_CHECKING:
     from typing import Any
 
-    from gilscope import analysis
+    from gilscope import analysis, plots
+    from gilscope.sweeping import sweep
 
     __version__: str
 
@@ -28,6 +30,7 @@ __all__ = [
     "EdgesUnavailableError",
     "GilscopeError",
     "OptionError",
+    "SweepError",
     "Trace",
     "TraceActiveError",
     "TraceExistsError",
@@ -39,16 +42,22 @@ __all__ = [
     "__version__",
     "analysis",
     "load",
+    "plots",
+    "sweep",
     "trace",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: they need pandas, or time to import.
-    if name == "analysis":
+    if name in ("analysis", "plots"):
         import importlib
 
-        return importlib.import_module("gilscope.analysis")
+        return importlib.import_module(f"gilscope.{name}")
+    if name == "sweep":
+        from gilscope.sweeping import sweep
+
+        return sweep
     if name == "__version__":
         from importlib.metadata import version
 

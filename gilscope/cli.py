@@ -12,7 +12,12 @@ from pathlib import Path
 
 import gilscope
 from gilscope.errors import GilscopeError, OptionError
+from gilscope.folder import write_error
 from gilscope.options import DEFAULT_PATH, EDGES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gilscope.sweeping import Sweep
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -34,6 +39,19 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 0.001, 1ms or 500us") from None
 
 
+def times(text: str) -> list[float]:
+    """Read times with commas between them as seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: one is no time.
+
+    Example:
+        >>> times("0.5ms,5ms")
+        [0.0005, 0.005]
+    """
+    return [seconds(part) for part in text.split(",")]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gilscope", description="See who holds the GIL, who waits for it, and what every hand-off costs."
@@ -52,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         if name in _OPTIONS:
             _OPTIONS[name](command)
+    _add_compare(commands)
+    _add_sweep(commands)
     doctor = commands.add_parser(
         "doctor",
         help="prove that tracing works on this interpreter, and measure what it costs",
@@ -85,6 +105,19 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _report_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
+    command.add_argument("--html", metavar="FILE", help="write one self-contained page with tables and plots")
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="put two traces side by side",
+        description="Put two traces side by side, or repeats of two programs: then with 95 %% intervals.",
+    )
+    compare.add_argument("before", nargs="+", help="a trace, or several of the program before")
+    compare.add_argument("after", help="a trace of the program after")
+    compare.add_argument("--after", dest="more", nargs="+", default=[], metavar="TRACE", help="repeats of it")
+    compare.set_defaults(function=_compare)
 
 
 def _view_options(command: argparse.ArgumentParser) -> None:
@@ -101,6 +134,55 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "view": _view_options,
     "export": _export_options,
 }
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="run a script under several switch intervals, and say which is best",
+        description="Run a script under several switch intervals in random order, each in a fresh process.",
+        usage="gilscope sweep SCRIPT [--intervals TIMES] [--repeats N] [--metric last-line] "
+        "[--better WHICH] [--no-trace] [--keep DIR] [--plot FILE] [-- ARG ...]",
+    )
+    sweep.add_argument(
+        "--intervals", type=times, metavar="TIMES", help="such as 0.1ms,5ms (default: 50us to 100ms)"
+    )
+    sweep.add_argument("--repeats", type=int, default=7, help="runs per interval (default: %(default)s)")
+    sweep.add_argument("--warmup", type=int, default=1, help="runs before those that count (default: 1)")
+    sweep.add_argument(
+        "--metric", choices=["wall", "last-line"], default="wall", help="what to compare (default: wall time)"
+    )
+    sweep.add_argument("--better", choices=["lower", "higher"], default="lower", help="(default: lower)")
+    sweep.add_argument("--no-trace", action="store_true", help="only set the interval and measure")
+    sweep.add_argument("--keep", metavar="DIR", help="keep the trace of each run there")
+    sweep.add_argument("--plot", metavar="FILE", help="draw the result, such as sweep.png")
+    sweep.add_argument("-q", "--quiet", action="store_true", help="show no progress bar")
+    sweep.add_argument("script", help="script to run; its arguments follow --")
+    sweep.set_defaults(function=_sweep)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from gilscope import report, sweeping
+    from gilscope.sweepscript import Script
+
+    asked = args.intervals or sweeping.INTERVALS
+    intervals = sweeping.checked(asked, args.repeats, args.better, args.warmup)
+    last_line = args.metric == "last-line"
+    keep = sweeping.folder_for(args.keep)
+    runner = Script([args.script, *args.rest], last_line=last_line, traced=not args.no_trace, keep=keep)
+    result = sweeping.Sweep([], intervals, args.better, "metric" if last_line else "wall time (s)")
+    sweeping.run_all(result, runner, repeats=args.repeats, warmup=args.warmup, quiet=args.quiet)
+    print(report.sweep(result).rstrip())
+    if args.plot:
+        _draw(result, args.plot)
+    return 0 if result.complete else 128 + signal.SIGINT
+
+
+def _draw(result: Sweep, path: str) -> None:
+    try:
+        result.plot().get_figure(root=True).savefig(path)  # type: ignore[union-attr]
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--plot {path}: the picture cannot be written: {error}") from error
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -126,8 +208,28 @@ def _report(args: argparse.Namespace) -> int:
     from gilscope import report
 
     t = gilscope.load(args.trace)
+    if args.html:
+        return _write_page(t, Path(args.html))
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(report.as_json(t) if args.json else report.text(t, color=color).rstrip())
+    return 0
+
+
+def _write_page(t: gilscope.Trace, path: Path) -> int:
+    page = t.report(format="html")
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise write_error(path, error) from error
+    print(path)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from gilscope import report
+
+    before, after = args.before, [args.after, *args.more]
+    print(report.comparison([gilscope.load(p) for p in before], [gilscope.load(p) for p in after]).rstrip())
     return 0
 
 
@@ -158,7 +260,13 @@ def _doctor(_args: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    args = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    rest: list[str] = []
+    if given[:1] == ["sweep"] and "--" in given:
+        # argparse would take the script's arguments for its own.
+        given, rest = given[: given.index("--")], given[given.index("--") + 1 :]
+    args = _parser().parse_args(given)
+    args.rest = rest
     try:
         status: int = args.function(args)
     except GilscopeError as error:

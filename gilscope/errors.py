@@ -7,6 +7,7 @@ __all__ = [
     "EdgesUnavailableError",
     "GilscopeError",
     "OptionError",
+    "SweepError",
     "TraceActiveError",
     "TraceExistsError",
     "TraceFormatError",
@@ -60,6 +61,19 @@ class EdgesUnavailableError(GilscopeError, RuntimeError):
 
 class UnsupportedInterpreterError(GilscopeError, RuntimeError):
     """The interpreter's layout does not prove itself, or it has no GIL to trace."""
+
+
+class SweepError(GilscopeError, RuntimeError):
+    """A run of a sweep failed, or a sweep has too few runs to say anything.
+
+    Args:
+        message: which run, and why.
+        sweep: the `gilscope.sweeping.Sweep` with the runs that were done.
+    """
+
+    def __init__(self, message: str, sweep: object = None) -> None:
+        super().__init__(message)
+        self.sweep = sweep
 
 
 class UnsupportedPlatformError(GilscopeError, RuntimeError):

@@ -48,11 +48,7 @@ class Options:
         self.path = None if path is None else Path(os.fsdecode(path))
         self.edges = edges
         self.period = None if period is None else _seconds("period", period, _LEAST_PERIOD_S, _MOST_S)
-        self.switch_interval = (
-            None
-            if switch_interval is None
-            else _seconds("switch_interval", switch_interval, 1e-6, _MOST_INTERVAL_S)
-        )
+        self.switch_interval = None if switch_interval is None else valid_interval(switch_interval)
         self.overwrite = bool(overwrite)
         self.quiet = bool(quiet)
 
@@ -60,6 +56,15 @@ class Options:
         """Return the period to use: the one asked for, or the default of these edges."""
         default = EXACT_PERIOD_S if exact else SAMPLED_PERIOD_S
         return round((default if self.period is None else self.period) * 1e9)
+
+
+def valid_interval(seconds: float) -> float:
+    """Return a switch interval that `sys.setswitchinterval` takes.
+
+    Raises:
+        OptionError: it is none.
+    """
+    return _seconds("switch_interval", seconds, 1e-6, _MOST_INTERVAL_S)
 
 
 def _seconds(name: str, value: object, least: float, most: float) -> float:

@@ -7,64 +7,68 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from gilscope import analysis
+from gilscope.errors import SweepError
+from gilscope.units import duration, percent, printable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from gilscope.recording import Recording
+    from gilscope.sweeping import Sweep
 
 WIDTH = 100
 MOST_THREADS = 16
-
-
-def duration(ns: float | None) -> str:
-    """Say a number of nanoseconds with three digits and a unit.
-
-    Example:
-        >>> duration(5_049_300)
-        '5.05 ms'
-        >>> duration(None)
-        '-'
-    """
-    if ns is None or math.isnan(ns):
-        return "-"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if abs(ns) >= size * 0.9995:
-            value = ns / size
-            return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f} {unit}"
-    return f"{ns:.0f} ns"
-
-
-def _percent(share: float, low: Any = None, high: Any = None) -> str:
-    text = f"{100 * share:.1f} %"
-    return text if low is None else f"{text} ({100 * low:.1f}-{100 * high:.1f})"
+MOST_FINDINGS = 8
+MOST_SWEPT_THREADS = 2
+MOST_LETTERS = 12
+MOST_ROWS = 20
+"""Of holds and convoys in JSON; `gilscope.analysis` has them all."""
+WINDOWS = 100
+_COLORS = {"high": "bold red", "medium": "yellow", "low": "", "info": "green"}
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON has them: null for what is not known."""
-    rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return rows
+    plain = frame.astype(object)
+    rows: list[dict[str, Any]] = plain.where(frame.notna(), None).to_dict("records")
+    return [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]
 
 
 def as_json(t: Recording) -> str:
     """Return the figures of the report as a JSON object.
 
-    Keys: ``metadata``, ``overhead`` (see `gilscope.analysis.overhead`), ``threads``
-    (`gilscope.analysis.threads`), ``longest_waits``, ``switch_intervals``.
+    Keys: ``metadata``, ``switch_intervals`` (the table), and what functions of `gilscope.analysis` return:
+    ``overhead``, ``threads``, ``findings``, ``blame`` (a row per waiting thread), ``convoys`` and ``holds``
+    (the first 20 rows each), ``timeline`` and ``fairness`` (100 windows), ``handoffs`` (quantiles of its
+    columns). Times are nanoseconds; what is not known is null.
     """
+    window = max(t.metadata["duration_ns"] / WINDOWS, 1) / 1e9
+    blame = analysis.blame(t)
     figures = {
         "metadata": t.metadata,
         "overhead": _records(analysis.overhead(t))[0],
         "threads": _records(analysis.threads(t)),
-        "longest_waits": _records(analysis.longest_waits(t)),
+        "findings": _records(analysis.findings(t)),
+        "blame": _records(blame.rename(columns=str).reset_index()),
+        "convoys": _records(analysis.convoys(t)[:MOST_ROWS]),
+        "holds": _records(analysis.holds(t)[:MOST_ROWS]),
+        "handoffs": _handoff_quantiles(t),
+        "timeline": _records(analysis.timeline(t, window)),
+        "fairness": _records(analysis.fairness(t, window)),
         "switch_intervals": t.switch_intervals.to_pylist(),
     }
     return json.dumps(figures, indent=2, default=_plain, allow_nan=False)
+
+
+def _handoff_quantiles(t: Recording) -> dict[str, Any]:
+    frame = analysis.handoffs(t)[["patience_ns", "response_ns", "gap_ns", "wait_ns"]]
+    rows = frame.astype("Float64").quantile([0.5, 0.9, 0.99, 1.0]).set_axis(["p50", "p90", "p99", "max"])
+    return dict(zip(rows.index, _records(rows), strict=True))
 
 
 def _plain(value: Any) -> Any:
@@ -86,16 +90,20 @@ def text(t: Recording, *, color: bool = False) -> str:
         color_system="standard" if color else None,
         highlight=False,
     )
-    overhead = analysis.overhead(t).iloc[0]
+    [overhead] = _records(analysis.overhead(t))
     console.print(Text(_headline(t), style="bold"))
     console.print(Text(_gil_lines(t, overhead)))
     console.print(_thread_table(t))
-    _print_waits(console, t)
-    for sentence in t.metadata["not_measured"]:
+    _print_findings(console, t)
+    for sentence in _notes(t, overhead):
         console.print(Text(f"Note: {sentence}.", style="yellow"))
     out = console.file
     assert isinstance(out, io.StringIO)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _is_exact(t: Recording) -> bool:
+    return bool(t.metadata["edges"] == "exact")
 
 
 def _headline(t: Recording) -> str:
@@ -109,84 +117,160 @@ def _headline(t: Recording) -> str:
     )
 
 
-def _gil_lines(t: Recording, o: pd.Series[Any]) -> str:
-    exact = t.metadata["edges"] == "exact"
+def _estimate(row: Any, name: str, *, exact: bool) -> str:
+    """Say a share, with half the width of its 95 % interval where it is an estimate."""
+    shown = percent(row[name])
+    if exact or row[name] is None:
+        return shown
+    return f"{shown[:-2]} ±{50 * (row[f'{name}_high'] - row[f'{name}_low']):.1f} %"
 
-    def share(word: str) -> str:
-        bounds = () if exact else (o[f"{word}_share_low"], o[f"{word}_share_high"])
-        return _percent(o[f"{word}_share"], *bounds)
 
+def _gil_lines(t: Recording, o: dict[str, Any]) -> str:
+    exact = _is_exact(t)
+    held, free, overhead = (_estimate(o, f"{w}_share", exact=exact) for w in ("held", "free", "overhead"))
     lines = [
-        f"held {share('held')}   free {_percent(o.free_share)}   "
-        f"{o.mean_waiters:.2f} threads waiting on average",
-        f"hand-off overhead {share('overhead')}: free for {duration(o.overhead_ns)} while somebody waited",
+        f"held {held}   free {free}   of it {overhead} ({duration(o['overhead_ns'])}) while somebody "
+        "waited: hand-off overhead"
     ]
-    handoffs = f"{int(o.handoffs)} hand-offs ({o.handoffs_per_s:.0f}/s)"
+    handoffs = f"{int(o['handoffs'])} hand-offs ({o['handoffs_per_s']:.0f}/s)"
+    waiters = f"{o['mean_waiters']:.2f} threads waiting on average"
     if exact:
-        voluntary = int(o.handoffs - o.forced)
-        lines.append(f"{handoffs}: {int(o.forced)} forced, {voluntary} voluntary; {int(o.steals)} steals")
-        lines.append(
-            f"gap while somebody waited: p50 {duration(o.gap_p50_ns)}, p99 {duration(o.gap_p99_ns)}, "
-            f"longest {duration(o.gap_max_ns)}"
-        )
+        gaps = f"gap p50 {duration(o['gap_p50_ns'])}, p99 {duration(o['gap_p99_ns'])}"
+        lines.append(f"{handoffs}, {int(o['forced'])} forced, {int(o['steals'])} steals · {gaps}")
+        lines.append(f"{waiters}{_patience(t)}")
     else:
-        lines.append(f"{handoffs}, counted by the GIL itself")
+        lines.append(f"{handoffs}, counted by the GIL itself · {waiters}")
     return "The GIL   " + "\n          ".join(lines)
 
 
+def _patience(t: Recording) -> str:
+    """Say how much of all waiting the switch interval answers for."""
+    [row] = _records(analysis.switch_interval(t, []))
+    if not row["wait_ns"]:
+        return ""
+    parts = [f"{percent(row[f'{w}_ns'] / row['wait_ns'])} {w}" for w in ("patience", "response", "gap")]
+    return f", {duration(row['wait_ns'])} in all: {', '.join(parts)}"
+
+
 def _thread_table(t: Recording) -> Table:
+    exact = _is_exact(t)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("thread", overflow="ellipsis", no_wrap=True, max_width=28)
-    for column in ("run", "wait", "off", "holds", "longest", "wait p50", "p99", "slowdown"):
+    events = ("holds", "longest", "wait p50", "p99") if exact else ()
+    for column in ("run", "wait", "off", *events, "slowdown"):
         table.add_column(column, justify="right", no_wrap=True)
     rows = analysis.threads(t)
     # What matters is who uses the GIL or wants it; a server may have had thousands of threads.
     rows = rows.assign(busy=rows.run_ns + rows.wait_ns).sort_values("busy", ascending=False, kind="stable")
-    for row in rows[:MOST_THREADS].itertuples():
-        table.add_row(*_thread_cells(row, exact=t.metadata["edges"] == "exact"))
+    for row in _records(rows[:MOST_THREADS]):
+        table.add_row(*_thread_cells(row, exact=exact))
     rest = rows[MOST_THREADS:]
     if len(rest):
-        run, wait = (f"{100 * rest[f'{word}_share'].sum():.1f} %" for word in ("run", "wait"))
-        longest = duration(rest.longest_ns.max())
-        table.add_row(f"and {len(rest)} more", run, wait, "", str(rest.holds.sum()), longest)
+        life = max(rest.life_ns.sum(), 1)
+        shares = (percent(rest[f"{word}_ns"].sum() / life) for word in ("run", "wait", "off"))
+        more = (str(rest.acquires.sum()), duration(rest.longest_ns.max())) if exact else ()
+        table.add_row(f"and {len(rest)} more", *shares, *more)
     return table
 
 
-def _thread_cells(row: Any, *, exact: bool) -> list[str | Text]:
-    def share(word: str) -> str:
-        text = f"{100 * getattr(row, f'{word}_share'):.1f} %"
-        if exact or word == "off":
-            return text
-        half = (getattr(row, f"{word}_share_high") - getattr(row, f"{word}_share_low")) / 2
-        return f"{text} ±{100 * half:.1f}"
-
-    return [
-        Text(_printable(row.thread_name)),
-        *(share(word) for word in ("run", "wait", "off")),
-        str(row.holds),
-        duration(row.longest_ns),
-        duration(row.wait_p50_ns),
-        duration(row.wait_p99_ns),
-        "-" if math.isnan(row.slowdown) else f"{row.slowdown:.3g} x",
-    ]
+def _thread_cells(row: dict[str, Any], *, exact: bool) -> list[str | Text]:
+    shares = [_estimate(row, f"{word}_share", exact=exact) for word in ("run", "wait", "off")]
+    slowdown = "-" if row["slowdown"] is None else f"{row['slowdown']:.3g} x"
+    waits = [duration(row["wait_p50_ns"]), duration(row["wait_p99_ns"])]
+    events = [str(row["acquires"]), duration(row["longest_ns"]), *waits] if exact else []
+    return [Text(printable(row["thread_name"])), *shares, *events, slowdown]
 
 
-def _print_waits(console: Console, t: Recording) -> None:
-    waits = analysis.longest_waits(t)
-    if not len(waits):
+def _print_findings(console: Console, t: Recording) -> None:
+    found = analysis.findings(t)
+    if not len(found):
         return
-    console.print(Text("Longest waits", style="bold"))
-    for w in waits.itertuples():
-        holder = (
-            f"{_printable(w.holder_name)} held the GIL for {duration(w.holder_ns)} of it"
-            if w.holder_name is not None
-            else "nobody was seen to hold the GIL"
+    info_only = set(found.severity) == {"info"}
+    console.print(Text("What it means" if info_only else "What costs most", style="bold"))
+    for i, finding in enumerate(found[:MOST_FINDINGS].itertuples(), 1):
+        what = Text(f"{finding.what} {finding.advice}")
+        what.stylize(_COLORS[finding.severity], 0, len(finding.what))
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=2, justify="right")
+        table.add_column(width=16, no_wrap=True)
+        table.add_column()
+        table.add_row(str(i), finding.kind, what)
+        console.print(Padding(table, (0, 0, 0, 0)))
+    if len(found) > MOST_FINDINGS:
+        console.print(f"   and {len(found) - MOST_FINDINGS} more: gilscope.analysis.findings(t)")
+
+
+def _notes(t: Recording, overhead: dict[str, Any]) -> list[str]:
+    notes = list(t.metadata["not_measured"])
+    if overhead["lost_ns"]:
+        notes.append(
+            f"{duration(overhead['lost_ns'])} in which transitions were lost are left out of all figures"
         )
-        who = f"{_printable(w.thread_name)} at {w.start_ns / 1e9:.3f} s"
-        line = f"  {duration(w.duration_ns):>8}  {who}: {holder}"
-        console.print(Text(line), no_wrap=True, overflow="ellipsis")
+    return notes
 
 
-def _printable(name: str) -> str:
-    """Show control characters of a thread's name instead of sending them to the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+def comparison(before: Any, after: Any) -> str:
+    """Return two traces, or two lists of repeats, side by side as text.
+
+    Args:
+        before: a trace, or several of one program.
+        after: likewise.
+    """
+    rows = analysis.compare(before, after)
+    rows = rows[rows.before.notna() & rows.after.notna()]
+    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("figure", no_wrap=True)
+    table.add_column("thread", overflow="ellipsis", no_wrap=True, max_width=20)
+    repeats = bool(rows.ratio_low.notna().any())
+    for column in ("before", "after", "difference", "ratio", *(["95 %"] if repeats else [])):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        table.add_row(*_comparison_cells(row, repeats=repeats))
+    console.print(table)
+    out = console.file
+    assert isinstance(out, io.StringIO)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _comparison_cells(row: dict[str, Any], *, repeats: bool) -> list[str | Text]:
+    word, _, unit = row["figure"].rpartition("_")
+    show = {"ns": duration, "share": percent}.get(unit, "{:.4g}".format)
+    name = word.replace("_", " ") if unit in ("ns", "share") else row["figure"].replace("_per_s", "/s")
+    if unit == "share":
+        name += " share"
+    values = [show(row[column]) for column in ("before", "after", "difference")]
+    ratio = "-" if math.isnan(row["ratio"]) else f"{row['ratio']:.3f}"
+    known = repeats and not math.isnan(row["ratio_low"])
+    interval = [f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}" if known else "-"] if repeats else []
+    name_of = row["thread_name"] if isinstance(row["thread_name"], str) else ""
+    return [name.replace("_", " "), Text(printable(name_of)), *values, ratio, *interval]
+
+
+def sweep(result: Sweep) -> str:
+    """Return what a sweep found as text."""
+    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
+    out = console.file
+    assert isinstance(out, io.StringIO)
+    if not result.complete:
+        console.print(f"Interrupted: {len(result.rows)} runs were done.")
+    if not result.rows:
+        return out.getvalue()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    summary = result.summary()
+    waits = [c for c in summary if str(c).startswith("wait_p99_ns_")][:MOST_SWEPT_THREADS]
+    names = [f"{printable(str(c).removeprefix('wait_p99_ns_'))[:MOST_LETTERS]} p99" for c in waits]
+    traced = ["hand-offs/s", "overhead"] if "handoffs_per_s" in summary else []
+    for column in ("interval", "runs", result.metric, "95 %", *traced, *names):
+        table.add_column(column, justify="right", no_wrap=column == "95 %", min_width=5)
+    for row in summary.to_dict("records"):
+        more = [f"{row['handoffs_per_s']:.0f}", percent(row["overhead_share"])] if traced else []
+        interval = f"{row['metric_low']:.4g} to {row['metric_high']:.4g}"
+        figures = [duration(row["interval_ns"]), str(row["runs"]), f"{row['metric']:.4g}", interval]
+        table.add_row(*figures, *more, *(duration(row[c]) for c in waits))
+    console.print(table)
+    try:
+        console.print(str(result.best()))
+    except SweepError as error:
+        console.print(str(error))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

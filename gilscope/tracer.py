@@ -96,11 +96,13 @@ class Trace(Recording):
         self._require_ready()
         return super().table(name)
 
-    def report(self, format: Literal["text", "json"] = "text") -> str:
-        """Say who ran, who waited, and what the hand-offs cost.
+    def report(self, format: Literal["text", "json", "html"] = "text") -> str:
+        """Say who ran, who waited, what the hand-offs cost, and what to do about it.
 
         Args:
-            format: ``"text"`` for people, ``"json"`` for programs.
+            format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one self-contained page
+            (with
+                plots where ``gilscope[plot]`` is installed).
 
         Returns:
             The report; times are nanoseconds in JSON.
@@ -112,10 +114,14 @@ class Trace(Recording):
             >>> print(t.report().split()[0])
             gilscope
         """
+        if format not in ("text", "json", "html"):
+            raise OptionError(f"format must be 'text', 'json' or 'html', not {format!r}")
+        if format == "html":
+            from gilscope import html
+
+            return html.page(self)
         from gilscope import report
 
-        if format not in ("text", "json"):
-            raise OptionError(f"format must be 'text' or 'json', not {format!r}")
         return report.text(self) if format == "text" else report.as_json(self)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

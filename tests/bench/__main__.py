@@ -27,6 +27,7 @@ NAMES = {
     "sampler": "the sampler thread",
     "memory": "memory and disk while recording",
     "convert": "conversion to tables, on one core",
+    "analysis": "the helpers of gilscope.analysis on long traces",
     "import": "import gilscope",
     "export": "one million slices to .json.gz",
 }

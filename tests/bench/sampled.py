@@ -67,7 +67,10 @@ def _rows(trace: Any) -> dict[int, Any]:
     from gilscope import analysis
 
     native = dict(zip(*(trace.threads[c].to_pylist() for c in ("thread", "native_id")), strict=True))
-    return {native[row["thread"]]: row for row in analysis.threads(trace).to_dict("records")}
+    rows = analysis.threads(trace).to_dict("records")
+    for row in rows:  # of the trace, not of a thread's life: sampling cannot tell when that began
+        row |= {f"{word}_share": row[f"{word}_ns"] / trace.metadata["duration_ns"] for word in _STATES}
+    return {native[row["thread"]]: row for row in rows}
 
 
 def points_off(exact: Any, sampled: Any) -> tuple[float, bool]:

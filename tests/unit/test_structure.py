@@ -18,15 +18,24 @@ ORDER = [
     {"spool"},
     {"transitions", "names", "attribution"},
     {"writer"},
-    {"sources"},
+    {"sources", "switchintervals"},
     {"tables"},
-    {"recording", "options", "threadnames", "progress"},
+    {"recording", "options", "threadnames", "switchwatch", "progress"},
     {"folder"},
+    {"units"},
+    {"analysis.spans"},
+    {"analysis.gils"},
+    {"analysis.source"},
+    {"analysis.estimates", "analysis.handoffs", "analysis.convoys"},
+    {"analysis.threads", "analysis.overhead", "analysis.holds"},
+    {"analysis.windows", "analysis.comparison", "analysis.findings", "analysis.intervals"},
     {"analysis"},
-    {"report", "viztracer", "viewer"},
+    {"plots"},
+    {"report", "html", "viztracer", "viewer"},
     {"session"},
     {"tracer"},
-    {"runner", "doctor"},
+    {"sweeping"},
+    {"runner", "doctor", "sweepscript"},
     {"__init__"},
     {"cli"},
     {"__main__"},
@@ -34,21 +43,30 @@ ORDER = [
 RANK = {module: i for i, room in enumerate(ORDER) for module in room}
 
 
+def name_of(path: Path) -> str:
+    """Return a module's name behind ``gilscope.``; ``__init__`` for gilscope itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
 def imports(module: str) -> set[str]:
     """Return the modules of gilscope that one imports, wherever in its text it does."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "gilscope":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gilscope."):
-            found.add(node.module.split(".")[1])
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gilscope":
+            room = node.module.removeprefix("gilscope").removeprefix(".")
+            inside = {f"{room}.{alias.name}".removeprefix(".") for alias in node.names}
+            found |= (inside & FILES.keys()) or {room}
         elif isinstance(node, ast.Import):
             found |= {"__init__" for alias in node.names if alias.name == "gilscope"}
-    return (found & (RANK.keys() | {p.stem for p in PACKAGE.glob("*.py")})) - {"_core"}
+    return found & FILES.keys()
 
 
 def test_every_module_has_its_place():
-    assert {p.stem for p in PACKAGE.glob("*.py")} == RANK.keys()
+    assert FILES.keys() == RANK.keys()
 
 
 @pytest.mark.parametrize("module", sorted(RANK))
@@ -82,7 +100,7 @@ def test_examples_in_docstrings_run():
 
 def test_functions_are_short():
     long = []
-    for path in PACKAGE.glob("*.py"):
+    for path in FILES.values():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60:
                 long.append(f"{path.name}:{node.name}")

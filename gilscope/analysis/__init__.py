@@ -1,0 +1,39 @@
+"""Pure functions from a trace to a DataFrame: who ran, who waited, what the lock cost, and who paid.
+
+Each takes a trace, the path of one, or its tables (Arrow or pandas; several in a mapping by name). Columns
+are the words of the README with a unit: ``_ns`` nanoseconds, ``_share`` a fraction of one. Thread columns
+hold the thread's number, and ``..._name`` beside them its name.
+
+Time in which transitions were lost is left out everywhere, and ``lost_ns`` of `overhead` says how much it
+was.
+
+Of a trace with sampled edges the figures are estimates: columns that end in ``_low`` and ``_high`` hold their
+95 % interval. Its half-width is chance, by batch means over 20 windows of equal length (Student's t) and
+at least three ticks' worth (what was never seen in n looks has a share below 3/n, Hanley and Lippman-Hand
+1983), plus the share of time in which the sampler itself was on a processor: what it disturbs by looking,
+it cannot see. Figures that sampling cannot tell are null.
+"""
+
+from gilscope.analysis.comparison import compare
+from gilscope.analysis.convoys import convoys
+from gilscope.analysis.findings import findings
+from gilscope.analysis.handoffs import handoffs
+from gilscope.analysis.holds import blame, holds
+from gilscope.analysis.intervals import switch_interval
+from gilscope.analysis.overhead import overhead
+from gilscope.analysis.threads import threads
+from gilscope.analysis.windows import fairness, timeline
+
+__all__ = [
+    "blame",
+    "compare",
+    "convoys",
+    "fairness",
+    "findings",
+    "handoffs",
+    "holds",
+    "overhead",
+    "switch_interval",
+    "threads",
+    "timeline",
+]

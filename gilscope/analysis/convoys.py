@@ -1,0 +1,109 @@
+"""Convoys: threads that pay a switch interval each time they come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from gilscope.analysis.gils import VOLUNTARY, Gil, Spans, Threads
+from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.spans import Int, Mask, by_thread
+
+PAID = (0.5, 2.5)
+"""A wait of about a whole switch interval lies between so many of them."""
+SHORT = 2.0
+"""A release is short up to so many switch intervals."""
+LEAST_ROUNDS = 3
+"""Fewer rounds are no convoy."""
+
+_COLUMNS = ["thread", "thread_name", "holder", "holder_name", "start_ns", "end_ns", "rounds", "mean_wait_ns"]
+_COLUMNS += ["lost_ns", "idle_ns"]
+
+
+def convoys(t: AnyTrace) -> pd.DataFrame:
+    """Return one row per convoy: a thread lets go for a moment and waits a switch interval, again and again.
+
+    A round is a short hold that ends with a voluntary release, a release of at most `SHORT` switch
+    intervals, and then a wait of `PAID` of them; its holder is who held the GIL last meanwhile. At least
+    `LEAST_ROUNDS` rounds of a thread behind the same holder, with no other long wait in between, are a
+    convoy (Beazley 2010 describes the effect).
+
+    Args:
+        t: a trace, its path, or its tables.
+
+    Returns:
+        Columns ``thread``, ``thread_name``, ``holder``, ``holder_name``, ``start_ns``, ``end_ns`` (first
+        release, last acquire), ``rounds`` (int64), ``mean_wait_ns`` (float64), ``lost_ns`` (the waits;
+        int64), ``idle_ns`` (what it would have taken with an idle GIL; int64); most lost first. Empty with
+        sampled edges, which do not tell why a hold ended.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> len(gilscope.analysis.convoys(t))
+        0
+    """
+    source = of(t)
+    parts = [_convoys(source, gil) for gil in source.gils] if source.exact else []
+    rows = pd.concat(parts) if parts else pd.DataFrame(columns=_COLUMNS)
+    return rows.sort_values("lost_ns", ascending=False, kind="stable", ignore_index=True)
+
+
+def _convoys(source: Source, gil: Gil) -> pd.DataFrame:
+    waits, holder, released, is_round = _rounds(source, gil)
+    same = np.zeros(len(waits), np.bool_)  # goes on with the convoy of the long wait before it
+    same[1:] = (waits.thread[1:] == waits.thread[:-1]) & (holder[1:] == holder[:-1]) & is_round[:-1]
+    waits, holder, released, same = waits[is_round], holder[is_round], released[is_round], same[is_round]
+    first = np.flatnonzero(~same)
+    rounds = np.diff(first, append=len(same))
+    lost = np.add.reduceat(waits.duration, first) if len(first) else first
+    start = released[first]
+    end = (waits.at + waits.duration)[first + rounds - 1]
+    names = np.array(source.names, object)
+    frame = pd.DataFrame(
+        {
+            "thread": waits.thread[first],
+            "thread_name": names[waits.thread[first]],
+            "holder": holder[first],
+            "holder_name": names[holder[first]],
+            "start_ns": start,
+            "end_ns": end,
+            "rounds": rounds,
+            "mean_wait_ns": lost / rounds,
+            "lost_ns": lost,
+            "idle_ns": source.observed(end) - source.observed(start) - lost,
+        }
+    )
+    return frame[rounds >= LEAST_ROUNDS]
+
+
+def _rounds(source: Source, gil: Gil) -> tuple[Spans, Threads, Int, Mask]:
+    """Return the long waits by thread and time, behind whom, since which release, and which are rounds."""
+    waits = gil.waits.known
+    waits = waits[waits.duration >= np.maximum(PAID[0] * source.interval_at(waits.at), 1)]
+    waits = waits[np.lexsort((waits.start, waits.thread))]
+    interval = source.interval_at(waits.at)
+    hold, found = _hold_before(source, gil.runs, waits)
+    behind = np.searchsorted(gil.runs.start, waits.end, "left") - 1
+    holder = np.where(behind >= 0, gil.runs.thread[behind], -1) if len(gil.runs) else np.full(len(waits), -1)
+    off = waits.start - hold.end
+    is_round = found & (hold.release == VOLUNTARY) & (hold.duration < interval)
+    is_round &= (off <= SHORT * interval) & (waits.duration <= PAID[1] * interval)
+    # Across a hole nobody knows what the thread did in between.
+    is_round &= waits.at - hold.at == waits.start - hold.start
+    is_round &= (holder >= 0) & (holder != waits.thread)
+    return waits, holder, waits.at - off, is_round
+
+
+def _hold_before(source: Source, runs: Spans, waits: Spans) -> tuple[Spans, Mask]:
+    """Return the last hold by the same thread that was over when each wait began, and if there is one."""
+    runs = runs.known
+    if not len(runs):
+        return waits, np.zeros(len(waits), np.bool_)
+    order = by_thread(runs.thread)
+    width = np.int64(source.wall + 1)
+    key = runs.thread[order].astype(np.int64) * width + runs.end[order]
+    at = np.searchsorted(key, waits.thread.astype(np.int64) * width + waits.start, "right") - 1
+    hold = runs[order[np.maximum(at, 0)]]
+    return hold, (at >= 0) & (hold.thread == waits.thread)

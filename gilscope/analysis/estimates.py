@@ -1,0 +1,65 @@
+"""How far an estimate from samples may be from the truth: 95 % intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gilscope.analysis.source import Source
+from gilscope.analysis.spans import Floats, Int
+
+WINDOWS = 20
+_T_95 = 2.093  # Student's t, 97.5 %, WINDOWS - 1 degrees of freedom
+_Z_95 = 1.96  # the normal distribution, 97.5 %
+_RULE_OF_THREE = 3  # what n looks never saw has a share below 3 / n (Hanley and Lippman-Hand 1983)
+
+
+def edges(source: Source) -> Int:
+    """Return the edges of the windows whose means are compared, in observed nanoseconds."""
+    return np.linspace(0, source.wall, WINDOWS + 1).astype(np.int64)
+
+
+def half_widths(source: Source, covered: Int | Floats) -> Floats:
+    """Return half the width of the 95 % interval of shares of time.
+
+    Chance, by batch means over windows of equal length (Student's t) and at least three ticks' worth, plus
+    the share of time in which the sampler was on a processor: what it disturbs, it cannot see.
+
+    Args:
+        source: a trace with sampled edges.
+        covered: nanoseconds covered in each window of `edges`; shape (..., WINDOWS).
+    """
+    shares = covered / np.maximum(np.diff(edges(source)), 1)
+    chance = _T_95 * shares.std(axis=-1, ddof=1) / np.sqrt(WINDOWS)
+    return np.asarray(np.maximum(chance, _RULE_OF_THREE / source.ticks) + source.disturbed)
+
+
+def add_interval(row: dict[str, object], name: str, source: Source, covered: Int, gils: int = 1) -> None:
+    """Add ``_low`` and ``_high`` of the figures ``<name>_ns`` and ``<name>_share`` to a row.
+
+    Args:
+        row: where to add them.
+        name: which figure.
+        source: a trace with sampled edges.
+        covered: nanoseconds covered in each window of `edges`, added up over GILs.
+        gils: how many GILs.
+    """
+    whole = source.wall * gils
+    half = float(half_widths(source, covered / gils))
+    share = float(covered.sum()) / max(whole, 1)
+    for end, value in (("low", max(share - half, 0.0)), ("high", min(share + half, 1.0))):
+        row[f"{name}_share_{end}"] = value
+        row[f"{name}_ns_{end}"] = value * whole
+
+
+def wilson(source: Source, share: Floats, looks: Int) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of shares seen in a number of looks each (Wilson 1927), widened as above.
+
+    Looks at random instants about a period apart are taken as independent.
+    """
+    n = np.maximum(looks, 1)
+    middle = (share + _Z_95**2 / (2 * n)) / (1 + _Z_95**2 / n)
+    half = _Z_95 / (1 + _Z_95**2 / n) * np.sqrt(share * (1 - share) / n + _Z_95**2 / (4 * n**2))
+    half = half + source.disturbed
+    # Rounding must not put a share of none or all outside.
+    low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)

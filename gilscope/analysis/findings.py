@@ -1,0 +1,307 @@
+"""Findings: what a trace shows that somebody should do something about, with the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gilscope.analysis.convoys import convoys
+from gilscope.analysis.holds import holds
+from gilscope.analysis.overhead import overhead
+from gilscope.analysis.source import AnyTrace, Source, as_recording, of
+from gilscope.analysis.threads import threads
+from gilscope.units import duration, percent, printable
+
+WORTH_SAYING = 0.01
+"""A finding has to have cost so much of the trace ..."""
+BUSY = 0.85
+"""Above so much of the time held, a GIL with waiters has no room left."""
+MANY_HANDOFFS_PER_S = 1000
+UNFAIR = 0.9
+"""Jain's index of the time CPU-bound threads ran, below which one is favoured."""
+LONG = 4
+"""A hold is long that made each waiter wait so many switch intervals, where its drop request is not known."""
+_ROWS = 10  # of evidence
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of `findings`."""
+
+    kind: str
+    severity: str
+    lost_ns: int
+    what: str
+    advice: str
+    evidence: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the rules look at."""
+
+    source: Source
+    gil: pd.Series[Any]
+    threads: pd.DataFrame
+
+    @property
+    def wall(self) -> int:
+        return max(self.source.wall, 1)
+
+    @property
+    def interval(self) -> int:
+        """The switch interval in force at the end, in nanoseconds."""
+        return int(self.source.interval_at(np.array([self.source.duration]))[0])
+
+    def worth(self, lost: float) -> bool:
+        return lost >= WORTH_SAYING * self.wall
+
+    def cpu_bound(self) -> pd.DataFrame:
+        """Threads that want the GIL nearly all their life, and keep it when they have it."""
+        t = self.threads
+        wanted = (t.run_ns + t.wait_ns) >= 0.8 * t.life_ns
+        if self.source.exact:
+            return t[wanted & (t.run_ns >= 0.5 * self.interval * t.acquires.astype(float)) & (t.run_ns > 0)]
+        return t[wanted & (t.run_ns > 0.02 * self.wall)]
+
+
+def findings(t: AnyTrace) -> pd.DataFrame:
+    """Return what the trace shows that somebody should do something about, the costliest first.
+
+    Kinds: ``not_the_gil`` (nobody waits for it to speak of), ``saturated`` (CPU-bound threads want more than
+    one GIL can give), ``convoy`` (see `convoys`), ``long_hold`` (holds that ignore drop requests),
+    ``chatty`` (hand-offs so many that they cost), ``steals``, ``unfair`` (CPU-bound threads get unequal
+    shares), ``interval_changed`` (the program changed the switch interval), ``too_coarse`` (more hand-offs
+    than sampling can see). All but the first and the last two have cost at least 1 % of the trace. A program
+    with one thread gets none.
+
+    Args:
+        t: a trace, its path, or its tables.
+
+    Returns:
+        Columns ``kind``, ``severity`` (high: 25 % of the trace or more lost; medium: 5 %; low; info),
+        ``lost_ns`` (int64; time threads lost, added up over threads), ``what`` (a sentence with its
+        numbers), ``advice`` and ``evidence`` (a list of rows, as dictionaries).
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> len(gilscope.analysis.findings(t))
+        0
+    """
+    t = as_recording(t)
+    source, rows = of(t), threads(t)
+    active = rows[(rows.run_ns + rows.wait_ns) > 0]
+    columns = list(Finding.__dataclass_fields__)
+    if len(active) <= 1:
+        return pd.DataFrame(columns=columns)
+    facts = _Facts(source, overhead(t).iloc[0], active)
+    found = [finding for rule in _RULES for finding in rule(facts, t)]
+    if not any(f.severity in ("medium", "high") for f in found):
+        found += _not_the_gil(facts)
+    found.sort(key=lambda f: -f.lost_ns)
+    return pd.DataFrame([asdict(f) for f in found], columns=columns)
+
+
+def _severity(facts: _Facts, lost: float) -> str:
+    share = lost / facts.wall
+    return "high" if share >= 0.25 else "medium" if share >= 0.05 else "low"
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    shown = frame[:_ROWS]
+    rows: list[dict[str, Any]] = shown.astype(object).where(shown.notna(), None).to_dict("records")
+    return rows
+
+
+def _not_the_gil(facts: _Facts) -> Iterator[Finding]:
+    waited = float(facts.threads.wait_ns.sum())
+    wanted = waited + float(facts.threads.run_ns.sum())
+    if wanted == 0 or facts.worth(waited / 5):
+        return
+    yield Finding(
+        "not_the_gil",
+        "info",
+        int(waited),
+        f"The GIL is not the problem: {len(facts.threads)} threads waited {duration(waited)} for it in all, "
+        f"{percent(waited / wanted)} of the time they wanted it, and it was held "
+        f"{percent(facts.gil.held_share)} of the time.",
+        "Look for time spent outside Python's lock: in input and output, in native code, in other locks.",
+        _rows(facts.threads[["thread", "thread_name", "run_ns", "wait_ns"]]),
+    )
+
+
+def _saturated(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
+    busy = facts.cpu_bound()
+    lost = float(busy.wait_ns.sum())
+    if len(busy) < 2 or facts.gil.held_share < BUSY or not facts.worth(lost):
+        return
+    want = float((busy.run_ns + busy.wait_ns).sum()) / facts.wall
+    yield Finding(
+        "saturated",
+        _severity(facts, lost),
+        int(lost),
+        f"{len(busy)} CPU-bound threads want {100 * want:.0f} % of one GIL and wait {duration(lost)} for one "
+        f"another; it is held {percent(facts.gil.held_share)} of the time.",
+        "Threads cannot make this faster: use processes, interpreters with a GIL of their own (3.14), "
+        "a free-threaded build, or native code that lets the GIL go.",
+        _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "slowdown"]]),
+    )
+
+
+def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
+    episodes = convoys(t)
+    for (_, who, _, holder), group in episodes.groupby(
+        ["thread", "thread_name", "holder", "holder_name"], sort=False
+    ):
+        lost, rounds = float(group.lost_ns.sum()), int(group.rounds.sum())
+        if not facts.worth(lost):
+            continue
+        smaller = facts.interval / 10
+        yield Finding(
+            "convoy",
+            _severity(facts, lost),
+            int(lost),
+            f"{printable(who)} comes back from {duration(group.idle_ns.sum() / rounds)} of its own work "
+            f"and waits {duration(lost / rounds)} for {printable(holder)}, {rounds} times: "
+            f"{duration(lost)} lost.",
+            f"It pays the switch interval each time: sys.setswitchinterval({smaller / 1e9:g}) could "
+            f"return up to {duration(lost * (1 - smaller / facts.interval))}. Better, move "
+            f"{printable(holder)} to a process.",
+            _rows(group),
+        )
+
+
+def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
+    h = holds(t, over=2 * facts.interval / 1e9)
+    # Who is asked to let go does so within microseconds, unless it is in a call that does not look.
+    deaf = h.overrun_ns >= facts.interval
+    h = h[deaf.fillna(h.inflicted_ns > LONG * facts.interval * h.waiters).astype(bool)]
+    for who, group in h.groupby("thread", sort=False):
+        lost = float(group.inflicted_ns.sum())
+        if not facts.worth(lost):
+            continue
+        name = printable(facts.source.names[int(str(who))])
+        times = "once" if len(group) == 1 else f"{len(group)} times"
+        yield Finding(
+            "long_hold",
+            _severity(facts, lost),
+            int(lost),
+            f"{name} kept the GIL for up to {duration(group.duration_ns.max())} in one piece, {times}, "
+            f"at first at {group.start_ns.min() / 1e9:.3f} s; up to {group.waiters.max()} threads "
+            f"waited, {duration(lost)} in all.",
+            "Such a hold is one call into native code that does not let the GIL go: give it less at a "
+            "time, use a library that lets go (ctypes.CDLL, not PyDLL), or call it in a process.",
+            _rows(group.drop(columns=["interpreter"])),
+        )
+
+
+def _chatty(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
+    g = facts.gil
+    if not facts.source.exact or g.handoffs_per_s < MANY_HANDOFFS_PER_S or g.forced > g.handoffs / 2:
+        return
+    lost = float(g.overhead_ns) - _stolen(facts.source)
+    if not facts.worth(lost):
+        return
+    yield Finding(
+        "chatty",
+        _severity(facts, lost),
+        int(lost),
+        f"The GIL changes hands {g.handoffs_per_s:.0f} times a second, mostly of the holder's own "
+        f"accord, and was free for {duration(lost)} meanwhile ({percent(lost / facts.wall)} of the trace).",
+        "Each change costs a wake-up of another thread: make fewer and larger calls that let the GIL "
+        "go, or use fewer threads.",
+        _rows(pd.DataFrame([g])),
+    )
+
+
+def _stolen(source: Source) -> float:
+    return float(sum(gil.gaps.lost[gil.gaps.steal].sum() for gil in source.gils))
+
+
+def _steals(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
+    g, lost = facts.gil, _stolen(facts.source)
+    if not facts.source.exact or not facts.worth(lost) or g.steals < 0.3 * (g.steals + g.handoffs):
+        return
+    by = overhead(t, by="thread").sort_values("steals", ascending=False)
+    yield Finding(
+        "steals",
+        _severity(facts, lost),
+        int(lost),
+        f"{int(g.steals)} times a thread let the GIL go and took it back before the one it had woken was "
+        f"there; the GIL was free for {duration(lost)} of that.",
+        "Short calls that let the GIL go, one after the other, wake others in vain: gather them into "
+        "larger ones.",
+        _rows(by[["thread", "thread_name", "steals", "overhead_ns"]]),
+    )
+
+
+def _unfair(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
+    busy = facts.cpu_bound()
+    run = busy.run_ns.to_numpy(np.float64)
+    if len(busy) < 2:
+        return
+    index = run.sum() ** 2 / (len(run) * (run**2).sum())
+    lost = float(run.mean() - run.min())
+    if index >= UNFAIR or not facts.worth(lost):
+        return
+    most, least = busy.loc[busy.run_ns.idxmax()], busy.loc[busy.run_ns.idxmin()]
+    yield Finding(
+        "unfair",
+        _severity(facts, lost),
+        int(lost),
+        f"{printable(most.thread_name)} ran {duration(most.run_ns)} and {printable(least.thread_name)} "
+        f"{duration(least.run_ns)}, though both wanted the GIL all the time (Jain's index {index:.2f}).",
+        "Long holds and threads that come back at once are favoured: shorten the holds of the first.",
+        _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "longest_ns"]]),
+    )
+
+
+def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
+    rows = facts.source.table("switch_intervals").to_pandas()
+    changed = rows[rows.source.isin(["call", "observed"])]
+    if not len(changed):
+        return
+    first = changed.iloc[0]
+    before = int(facts.source.interval_at(np.array([first.time_ns - 1]))[0])
+    yield Finding(
+        "interval_changed",
+        "medium" if not 0.1 <= first.interval_ns / before <= 10 else "low",
+        0,
+        f"The program, or a library it uses, changed the switch interval {len(changed)} times, first from "
+        f"{duration(before)} to {duration(first.interval_ns)} at {first.time_ns / 1e9:.3f} s.",
+        "Find who calls sys.setswitchinterval, and whether it is meant for all of the program.",
+        _rows(rows),
+    )
+
+
+def _too_coarse(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
+    per_tick = float(facts.gil.handoffs) / facts.source.ticks
+    if facts.source.exact or per_tick < 1:
+        return
+    yield Finding(
+        "too_coarse",
+        "medium",
+        0,
+        f"The GIL changed hands {per_tick:.1f} times between two looks of the sampler: most holds and waits "
+        "were not seen one by one.",
+        'Use edges="exact"; where that cannot be had, believe shares of time only.',
+        _rows(pd.DataFrame([facts.gil[["handoffs", "handoffs_per_s"]]])),
+    )
+
+
+_RULES: tuple[Callable[[_Facts, AnyTrace], Iterator[Finding]], ...] = (
+    _saturated,
+    _convoy,
+    _long_hold,
+    _chatty,
+    _steals,
+    _unfair,
+    _interval_changed,
+    _too_coarse,
+)

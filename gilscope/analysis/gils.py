@@ -1,0 +1,146 @@
+"""One GIL as arrays: who ran, who waited, when it was free, and what of that was lost."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gilscope.analysis.spans import Coverage, Int, Mask, is_sorted, union
+
+NO_TIME = -1
+"""Stands for null in arrays of times."""
+RUN, WAIT = 0, 1
+FORCED, VOLUNTARY, OPEN = 0, 1, 2
+
+Threads = npt.NDArray[np.integer[Any]]
+"""Thread numbers."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Intervals of one state and one GIL; arrays of one length, times in observed nanoseconds.
+
+    In a trace with holes ``raw_start`` is the start in nanoseconds since the start of the trace, and
+    ``whole`` is false where a hole touches the interval, so that its length is not known.
+    """
+
+    thread: Threads
+    start: Int
+    end: Int
+    release: npt.NDArray[np.int8]
+    raw_start: Int | None = None
+    whole: Mask | None = None
+
+    @property
+    def duration(self) -> Int:
+        """Nanoseconds of observed time."""
+        return self.end - self.start
+
+    @property
+    def at(self) -> Int:
+        """Start in nanoseconds since the start of the trace."""
+        return self.start if self.raw_start is None else self.raw_start
+
+    @property
+    def known(self) -> Spans:
+        """Those whose length is known."""
+        return self if self.whole is None else self[self.whole]
+
+    def __len__(self) -> int:
+        return len(self.thread)
+
+    def __getitem__(self, which: Mask | Int | slice) -> Spans:
+        return Spans(
+            self.thread[which],
+            self.start[which],
+            self.end[which],
+            self.release[which],
+            None if self.raw_start is None else self.raw_start[which],
+            None if self.whole is None else self.whole[which],
+        )
+
+
+def behind_one_another(parts: list[Spans]) -> Spans:
+    """Return several spans as one."""
+    holes = any(part.whole is not None for part in parts)
+    return Spans(
+        np.concatenate([part.thread for part in parts]),
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.end for part in parts]),
+        np.concatenate([part.release for part in parts]),
+        np.concatenate([part.at for part in parts]) if holes else None,
+        np.concatenate([part.whole for part in parts if part.whole is not None]) if holes else None,
+    )
+
+
+def by_start(spans: Spans) -> Spans:
+    """Return spans that do not overlap in order; of those that start together the empty ones come first."""
+    if is_sorted(spans.start) and is_sorted(spans.end):
+        return spans
+    return spans[np.lexsort((spans.end, spans.start))]
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The spans in which a GIL is free, in order; arrays of one length, observed nanoseconds.
+
+    ``by`` is the thread that ends it by taking the GIL (-1: nobody came), ``steal`` whether that is the
+    thread that began it while another one waited, ``lost`` how much of it is hand-off overhead.
+    """
+
+    start: Int
+    end: Int
+    by: Threads
+    steal: Mask
+    waited_for: Coverage
+
+    @functools.cached_property
+    def lost(self) -> Int:
+        """Nanoseconds of each gap in which somebody waited."""
+        return self.waited_for.within(self.start, self.end)
+
+    def lost_until(self, at: Int) -> Int:
+        """Return the hand-off overhead up to each instant, in nanoseconds."""
+        before = np.concatenate((np.zeros(1, np.int64), np.cumsum(self.lost)))
+        i = np.maximum(np.searchsorted(self.start, at, "right") - 1, 0)
+        begun = np.minimum(self.start[i], at)
+        return before[i] + self.waited_for.within(begun, np.clip(at, begun, self.end[i]))
+
+
+@dataclass(frozen=True)
+class Gil:
+    """One GIL: who ran, in order and never two at once, and who waited, in any order."""
+
+    interpreter: int
+    wall: int
+    runs: Spans
+    waits: Spans
+
+    @functools.cached_property
+    def held(self) -> Coverage:
+        """For how long the GIL was held, up to any instant."""
+        return Coverage(self.runs.start, self.runs.end)
+
+    @functools.cached_property
+    def waiting(self) -> Coverage:
+        """How many threads waited, and for how long in all, up to any instant."""
+        lasting = self.waits.end > self.waits.start
+        return Coverage(self.waits.start[lasting], self.waits.end[lasting])
+
+    @functools.cached_property
+    def gaps(self) -> Gaps:
+        """When the GIL was free."""
+        runs = self.runs
+        end = np.concatenate((runs.start, np.array([self.wall])))
+        start = np.concatenate((np.zeros(1, np.int64), runs.end))
+        steal = np.zeros(len(start), np.bool_)
+        # Across a hole nobody knows who had the GIL in between.
+        known = np.diff(runs.at) == np.diff(runs.start)
+        again = known & (runs.thread[1:] == runs.thread[:-1])
+        steal[1:-1] = again & (self.waiting.on(runs.end[:-1]) > 0)
+        by = np.concatenate((runs.thread, np.array([-1], runs.thread.dtype)))
+        return Gaps(start, end, by, steal, Coverage(*union(self.waits.start, self.waits.end)))

@@ -1,0 +1,285 @@
+"""How the GIL spent its time: held, free, and free while somebody waited for it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from gilscope.analysis import estimates
+from gilscope.analysis.gils import Gil, Threads
+from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.spans import Floats, Int, Mask, group_quantiles
+from gilscope.errors import OptionError
+
+_QUANTILES = {"gap_p50_ns": 0.5, "gap_p90_ns": 0.9, "gap_p99_ns": 0.99, "gap_max_ns": 1.0}
+_MOST_WINDOWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Hand-offs of one GIL; ``gap`` is -1 where nobody waited for it, or a hole touches it."""
+
+    to: Threads
+    acquire: Int
+    gap: Int
+    forced: Mask
+
+
+def changes(source: Source, gil: Gil) -> Changes:
+    """Return the hand-offs of a GIL; none of a trace with sampled edges, which does not see them all."""
+    acquire, release = (source.numbers("handoffs", c) for c in ("acquire_ns", "release_ns"))
+    mine = source.numbers("handoffs", "interpreter") == gil.interpreter
+    mine = np.flatnonzero(mine & ~source.in_hole(acquire)) if source.exact else np.zeros(0, np.int64)
+    acquire, release = source.observed(acquire[mine]), source.observed(release[mine])
+    gap = source.numbers("handoffs", "gap_ns")[mine]
+    counts = (source.numbers("handoffs", "waiters")[mine] > 0) & (acquire - release == gap)
+    return Changes(
+        to=source.numbers("handoffs", "to_thread")[mine],
+        acquire=acquire,
+        gap=np.where(counts, gap, -1),
+        forced=source.numbers("handoffs", "forced")[mine] == 1,
+    )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What groups have of a GIL's time, by group, and hand-offs with the group of each.
+
+    Times are nanoseconds; ``waited`` is added up over waiters.
+    """
+
+    wall: Int
+    held: Int
+    lost: Int
+    waited: Int
+    steals: Int
+    group: Threads
+    gap: Int
+    forced: Mask
+
+    def and_of(self, other: Figures) -> Figures:
+        """Return what the same groups have of two GILs."""
+        by_group = ("wall", "held", "lost", "waited", "steals")
+        by_handoff = ("group", "gap", "forced")
+        return Figures(
+            **{name: getattr(self, name) + getattr(other, name) for name in by_group},
+            **{name: np.concatenate((getattr(self, name), getattr(other, name))) for name in by_handoff},
+        )
+
+    def frame(self, seen: Int) -> pd.DataFrame:
+        """Return the columns of `overhead`; ``seen`` is the time each group, or all, went on, in ns."""
+        n = len(self.wall)
+        times = {"held": self.held, "free": self.wall - self.held, "overhead": self.lost}
+        out: dict[str, Any] = {"wall_ns": self.wall}
+        out |= {f"{word}_ns": ns for word, ns in times.items()}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out |= {f"{word}_share": ns / self.wall for word, ns in times.items()}
+            out["handoffs"] = np.bincount(self.group, minlength=n)
+            out["forced"] = np.bincount(self.group[self.forced], minlength=n)
+            out["steals"] = self.steals
+            out["handoffs_per_s"] = per_second(out["handoffs"], seen)
+            out |= self._quantiles(n)
+            out["mean_waiters"] = self.waited / seen
+        return pd.DataFrame(out).astype(dict.fromkeys(("handoffs", "forced", "steals"), "Int64"))
+
+    def _quantiles(self, n: int) -> dict[str, Any]:
+        counts = self.gap >= 0
+        found = group_quantiles(self.group[counts], self.gap[counts], n, list(_QUANTILES.values()))
+        return {name: found[:, i] for i, name in enumerate(_QUANTILES)}
+
+
+def per_second(count: Int, ns: Int) -> Floats:
+    """Return a rate; null where there is no time."""
+    return count / np.where(ns > 0, ns / 1e9, np.nan)
+
+
+def overhead(t: AnyTrace, by: Literal["thread", "interpreter"] | float | None = None) -> pd.DataFrame:
+    """Return how the GIL spent its time, and what was lost in hand-offs.
+
+    ``overhead_ns`` is the time the GIL is free while at least one thread waits for it: pure loss. Held and
+    free add up to the wall time; with several GILs each has its own, and a row for all of them adds them up.
+    Of hand-offs only those for which somebody waited have a gap that counts.
+
+    Args:
+        t: a trace, its path, or its tables.
+        by: None for one row. ``"interpreter"``: a row per GIL. ``"thread"``: a row per thread that took the
+            GIL, which answers for the time it held it and for the time the GIL was free before; the rows
+            and what was free at the end add up to the trace. A number: a row per window of so many seconds.
+
+    Returns:
+        Columns ``interpreter``, or ``thread`` and ``thread_name``, or ``start_ns``, as asked for; then
+        ``wall_ns``, ``held_ns``, ``free_ns``, ``overhead_ns`` (int64); ``held_share``, ``free_share``,
+        ``overhead_share`` of the wall time (float64); ``handoffs``, ``forced``, ``steals`` (Int64);
+        ``handoffs_per_s``, ``gap_p50_ns``, ``gap_p90_ns``, ``gap_p99_ns``, ``gap_max_ns``, ``mean_waiters``
+        (float64; null by thread); and for one row ``lost_ns``, how much of the trace is left out because
+        transitions were lost there. With sampled edges times, shares and ``mean_waiters`` have ``_low`` and
+        ``_high`` (95 %, see `gilscope.analysis`; in windows Wilson's interval for the ticks in each, and
+        none of ``mean_waiters``; none by thread), ``handoffs`` is the GIL's own count of switches (null by
+        thread), ``forced``, ``steals`` and gaps are null.
+
+    Raises:
+        OptionError: ``by`` is none of those.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> o = gilscope.analysis.overhead(t).iloc[0]
+        >>> bool(o.held_ns + o.free_ns == o.wall_ns)
+        True
+    """
+    source = of(t)
+    if by == "thread":
+        frame = _by_thread(source)
+    elif by == "interpreter":
+        frame = pd.concat([_by_gil(source, [gil]) for gil in source.gils], ignore_index=True)
+        frame.insert(0, "interpreter", [gil.interpreter for gil in source.gils])
+    elif by is None:
+        frame = _by_gil(source, source.gils).assign(lost_ns=source.lost_ns)
+    else:
+        if isinstance(by, str):
+            raise OptionError(f"expected 'thread', 'interpreter', a number of seconds or None, got {by!r}")
+        edges = window_edges(source, by)
+        frame = by_window(source, edges)
+        frame.insert(0, "start_ns", edges[:-1])
+    return frame if source.exact else _without_events(frame)
+
+
+def _without_events(frame: pd.DataFrame) -> pd.DataFrame:
+    """Drop what samples cannot tell."""
+    frame[["forced", "steals"]] = pd.NA
+    frame[list(_QUANTILES)] = np.nan
+    return frame
+
+
+def _of_gil(source: Source, gil: Gil) -> Figures:
+    c, free = changes(source, gil), gil.gaps
+
+    def one(n: Any) -> Int:
+        return np.array([n], np.int64)
+
+    return Figures(
+        wall=one(gil.wall),
+        held=one(gil.runs.duration.sum()),
+        lost=one(free.lost.sum()),
+        waited=one(gil.waits.duration.sum()),
+        steals=one(free.steal.sum()),
+        group=np.zeros(len(c.to), np.int64),
+        gap=c.gap,
+        forced=c.forced,
+    )
+
+
+def _by_gil(source: Source, gils: list[Gil]) -> pd.DataFrame:
+    wall = np.array([source.wall])
+    figures = functools.reduce(Figures.and_of, (_of_gil(source, gil) for gil in gils))
+    frame = figures.frame(wall)
+    if source.exact:
+        return frame
+    switches = int(source.metadata.get("switches", 0))
+    frame["handoffs"], frame["handoffs_per_s"] = switches, per_second(np.array([switches]), wall)
+    return frame.assign(**_intervals(source, gils)).astype({"handoffs": "Int64"})
+
+
+def _intervals(source: Source, gils: list[Gil]) -> dict[str, object]:
+    """Return the 95 % intervals of the estimates of one row."""
+    at = estimates.edges(source)
+    held = np.sum([np.diff(gil.held.until(at)) for gil in gils], axis=0)
+    lost = np.sum([np.diff(gil.gaps.lost_until(at)) for gil in gils], axis=0)
+    waited = np.sum([np.diff(gil.waiting.until(at)) for gil in gils], axis=0)
+    row: dict[str, object] = {}
+    for word, ns in (("held", held), ("free", np.diff(at) * len(gils) - held), ("overhead", lost)):
+        estimates.add_interval(row, word, source, ns, gils=len(gils))
+    half, mean = float(estimates.half_widths(source, waited)), float(waited.sum()) / max(source.wall, 1)
+    return row | {"mean_waiters_low": max(mean - half, 0.0), "mean_waiters_high": mean + half}
+
+
+def _by_thread(source: Source) -> pd.DataFrame:
+    n = len(source.names)
+    figures = functools.reduce(Figures.and_of, (_of_threads(source, gil, n) for gil in source.gils))
+    frame = figures.frame(np.array([source.wall])).assign(mean_waiters=np.nan)
+    if not source.exact:
+        frame["handoffs"], frame["handoffs_per_s"] = pd.NA, np.nan
+    frame.insert(0, "thread", np.arange(n))
+    frame.insert(1, "thread_name", source.names)
+    took = np.bincount(np.concatenate([gil.runs.thread for gil in source.gils]), minlength=n) > 0
+    return frame[took].reset_index(drop=True)
+
+
+def _of_threads(source: Source, gil: Gil, n: int) -> Figures:
+    c, free = changes(source, gil), gil.gaps
+
+    def sums(thread: Threads, ns: Int) -> Int:
+        return np.bincount(thread, ns.astype(np.float64), minlength=n).astype(np.int64)
+
+    came = free.by >= 0
+    held = sums(gil.runs.thread, gil.runs.duration)
+    before = sums(free.by[came], (free.end - free.start)[came])
+    return Figures(
+        wall=held + before,
+        held=held,
+        lost=sums(free.by[came], free.lost[came]),
+        waited=sums(gil.waits.thread, gil.waits.duration),
+        steals=np.bincount(free.by[free.steal], minlength=n),
+        group=c.to,
+        gap=c.gap,
+        forced=c.forced,
+    )
+
+
+def window_edges(source: Source, seconds: float) -> Int:
+    """Return the edges of windows of a length, the last one cut, in nanoseconds of the trace.
+
+    Raises:
+        OptionError: it is no length, or would make more than a million windows.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise OptionError(f"expected a number of seconds, got {seconds!r}")
+    step = round(seconds * 1e9) if 0 < seconds < 1e9 else 0
+    if step < 1 or source.duration / step > _MOST_WINDOWS:
+        raise OptionError(
+            f"a window of {seconds!r} s cannot be used on a trace of {source.duration / 1e9:g} s: expected a "
+            f"length above zero that makes at most {_MOST_WINDOWS} windows"
+        )
+    starts = np.arange(0, max(source.duration, 1), step, dtype=np.int64)
+    return np.concatenate((starts, np.array([source.duration])))
+
+
+def by_window(source: Source, edges: Int) -> pd.DataFrame:
+    """Return the columns of `overhead`, a row per window between edges in nanoseconds of the trace."""
+    at = source.observed(edges)
+    n = len(at) - 1
+    figures = functools.reduce(Figures.and_of, (_of_windows(source, gil, at) for gil in source.gils))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        frame = figures.frame(np.diff(at))
+        if not source.exact:
+            ticks = np.searchsorted(edges[1:], source.numbers("samples", "time_ns"), "left")
+            ticks = np.minimum(ticks, n - 1)
+            switches = np.bincount(ticks, source.numbers("samples", "switches"), minlength=n)
+            frame["handoffs"] = switches.astype(np.int64)
+            frame["handoffs_per_s"] = per_second(switches, np.diff(at))
+            looks = np.bincount(ticks, minlength=n)
+            for word in ("held", "free", "overhead"):
+                low, high = estimates.wilson(source, frame[f"{word}_share"].to_numpy(), looks)
+                frame[f"{word}_share_low"], frame[f"{word}_share_high"] = low, high
+                frame[f"{word}_ns_low"], frame[f"{word}_ns_high"] = low * figures.wall, high * figures.wall
+    return frame.astype({"handoffs": "Int64"})
+
+
+def _of_windows(source: Source, gil: Gil, at: Int) -> Figures:
+    c, free, n = changes(source, gil), gil.gaps, len(at) - 1
+    inner = at[1:-1]
+    return Figures(
+        wall=np.diff(at),
+        held=np.diff(gil.held.until(at)),
+        lost=np.diff(free.lost_until(at)),
+        waited=np.diff(gil.waiting.until(at)),
+        steals=np.bincount(np.searchsorted(inner, free.end[free.steal], "right"), minlength=n),
+        group=np.searchsorted(inner, c.acquire, "right"),
+        gap=c.gap,
+        forced=c.forced,
+    )

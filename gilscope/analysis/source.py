@@ -1,0 +1,282 @@
+"""What the helpers compute on: a trace, a path, or tables, as NumPy arrays in observed time.
+
+Where transitions were lost, time is taken out: every span is measured in nanoseconds of *observed* time,
+in which such a hole has no length, so that no helper has to know of holes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gilscope import schema
+from gilscope.analysis.gils import NO_TIME, RUN, WAIT, Gil, Spans, Threads, by_start
+from gilscope.analysis.spans import Coverage, Int, Mask, by_thread
+from gilscope.errors import OptionError
+from gilscope.folder import open_folder
+from gilscope.recording import Recording
+
+_DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
+_DEFAULT_INTERVAL_NS = 5_000_000  # CPython's own, for tables that come without one
+_NEEDED = {
+    "threads": ("thread",),
+    "intervals": ("thread", "state", "start_ns", "duration_ns"),
+    "handoffs": ("from_thread", "to_thread", "release_ns", "acquire_ns"),
+    "switch_intervals": ("time_ns", "interval_ns"),
+    "samples": ("time_ns",),
+}
+
+AnyTable: TypeAlias = "pa.Table | pd.DataFrame"
+AnyTrace: TypeAlias = "Recording | AnyTable | Mapping[str, AnyTable] | str | os.PathLike[str]"
+"""A trace, a path to one, its table ``intervals`` or ``handoffs``, or several by name, as Arrow or pandas."""
+
+
+class Source:
+    """A trace as arrays; see `of`."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._tables = {name: recording.table(name) for name in schema.TABLES}
+        self.metadata = recording.metadata
+        self.exact = self.metadata.get("edges", "exact") == "exact"
+        self.duration = int(self.metadata["duration_ns"])
+        self.lost_start, self.lost_end = self._lost()
+        self._lost_until = Coverage(self.lost_start, self.lost_end)
+        self.wall = int(self.observed(np.array([self.duration]))[0])
+        self.gils = self._gils()
+        self.names = self._names()
+
+    @property
+    def lost_ns(self) -> int:
+        """How much of the trace is left out, because transitions were lost there."""
+        return self.duration - self.wall
+
+    @property
+    def disturbed(self) -> float:
+        """Share of time in which the sampler was on a processor: what it disturbs it cannot see."""
+        if "sampler_cpu_ns" not in self.metadata:
+            return _DISTURBED
+        return float(self.metadata["sampler_cpu_ns"]) / max(self.duration, 1)
+
+    @property
+    def ticks(self) -> int:
+        """How often the sampler looked."""
+        return max(int(self.metadata.get("ticks", 0)), 1)
+
+    def table(self, name: str) -> pa.Table:
+        """Return a table as it is stored."""
+        return self._tables[name]
+
+    def numbers(self, table: str, column: str) -> Int:
+        """Return a column of integers or booleans as numbers; `NO_TIME` stands for null."""
+        values = self._tables[table][column]
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        if values.null_count:
+            values = pc.fill_null(values, NO_TIME)
+        return np.asarray(values.to_numpy())
+
+    def observed(self, times: Int) -> Int:
+        """Return times of the trace as nanoseconds of observed time."""
+        return times - self._lost_until.until(times) if len(self.lost_start) else times
+
+    def in_hole(self, times: Int) -> Mask:
+        """Tell of times of the trace whether what happened then is known only in part."""
+        return self._lost_until.on(times) > 0
+
+    def interval_at(self, times: Int) -> Int:
+        """Return the switch interval in force at times of the trace, in nanoseconds."""
+        since, value = (self.numbers("switch_intervals", c) for c in ("time_ns", "interval_ns"))
+        if not len(since):
+            return np.full(len(times), _DEFAULT_INTERVAL_NS, np.int64)
+        return value[np.maximum(np.searchsorted(since, times, "right") - 1, 0)]
+
+    def labels(self, threads: Threads) -> pd.Categorical:
+        """Return the names of threads, one a row; null for -1."""
+        names, code = np.unique(np.array([*self.names, ""], object), return_inverse=True)
+        codes = code[threads]
+        codes[threads < 0] = -1
+        return pd.Categorical.from_codes(codes, names)
+
+    def coverages(self, spans: Spans) -> list[Coverage]:
+        """Return the coverage of each thread's spans, by thread number."""
+        order = by_thread(spans.thread)
+        start, end = spans.start[order], spans.end[order]
+        until = np.cumsum(np.bincount(spans.thread, minlength=len(self.names)))
+        return [Coverage(start[a:b], end[a:b]) for a, b in itertools.pairwise([0, *until.tolist()])]
+
+    def _lost(self) -> tuple[Int, Int]:
+        """Return the spans between two ticks in which records were dropped; sampled edges need none."""
+        dropped = self.numbers("samples", "dropped")
+        if not self.exact or not dropped.any():
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        end = np.clip(self.numbers("samples", "time_ns"), 0, self.duration)
+        start = np.concatenate((np.zeros(1, np.int64), end[:-1]))
+        lost = (dropped > 0) & (end > start)
+        return start[lost], end[lost]
+
+    def _gils(self) -> list[Gil]:
+        thread = self.numbers("intervals", "thread")
+        interpreter = self.numbers("intervals", "interpreter")
+        state = codes(self._tables["intervals"]["state"], schema.STATES)
+        start = self.numbers("intervals", "start_ns")
+        end = start + self.numbers("intervals", "duration_ns")
+        release = codes(self._tables["intervals"]["release"], schema.RELEASES)
+        rows = Spans(thread, start, end, release)
+        if self.lost_ns:
+            rows = Spans(thread, self.observed(start), self.observed(end), release, start)
+            inside = self.in_hole(start)
+            rows, state, interpreter = _without_holes(rows, end, inside, state, interpreter)
+        found = np.unique(interpreter).tolist() or [0]
+
+        def of(number: int, what: int) -> Spans:
+            mine = state == what
+            return rows[np.flatnonzero(mine if len(found) == 1 else mine & (interpreter == number))]
+
+        return [Gil(number, self.wall, by_start(of(number, RUN)), of(number, WAIT)) for number in found]
+
+    def _names(self) -> list[str]:
+        known = dict(zip(*(self._tables["threads"][c].to_pylist() for c in ("thread", "name")), strict=True))
+        seen = [self.numbers("intervals", "thread"), self.numbers("handoffs", "from_thread")]
+        seen.append(self.numbers("handoffs", "to_thread"))
+        most = max((int(s.max()) for s in seen if len(s)), default=-1)
+        return [known.get(i) or f"thread {i}" for i in range(max(most, *known, -1) + 1)]
+
+
+def _without_holes(
+    rows: Spans, end: Int, inside: Mask, state: npt.NDArray[np.int8], interpreter: Int
+) -> tuple[Spans, npt.NDArray[np.int8], Int]:
+    """Drop what lies in holes, and mark what a hole touches."""
+    whole = rows.duration == end - rows.at
+    kept = (rows.duration > 0) | (whole & ~inside)
+    marked = dataclasses.replace(rows, whole=whole)
+    return marked[kept], state[kept], interpreter[kept]
+
+
+def codes(column: pa.ChunkedArray, words: tuple[str, ...]) -> npt.NDArray[np.int8]:
+    """Return the position of each value in ``words``, -1 for null and for anything else."""
+    parts = [np.zeros(0, np.int8)]
+    for chunk in column.chunks:
+        coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        meaning = [words.index(w) if w in words else -1 for w in coded.dictionary.to_pylist()]
+        # A null stands behind the last word.
+        indices = coded.indices.fill_null(len(meaning)).to_numpy(zero_copy_only=False)
+        parts.append(np.array([*meaning, -1], np.int8)[indices])
+    return np.concatenate(parts)
+
+
+_CACHE: weakref.WeakKeyDictionary[Recording, Source] = weakref.WeakKeyDictionary()
+
+
+def of(trace: AnyTrace) -> Source:
+    """Return a trace as arrays, made once for each `Recording`.
+
+    Args:
+        trace: a trace, the path of one, one of its tables, or several by name.
+
+    Raises:
+        OptionError: it is none of those.
+        TraceFormatError: the path holds no trace, or a damaged one.
+    """
+    recording = as_recording(trace)
+    source = _CACHE.get(recording)
+    if source is None:
+        source = _CACHE[recording] = Source(recording)
+    return source
+
+
+def as_recording(trace: AnyTrace) -> Recording:
+    """Return what helpers take as a recording; see `of`."""
+    if isinstance(trace, Recording):
+        return trace
+    if isinstance(trace, str | os.PathLike):
+        folder, metadata, temporary = open_folder(Path(trace).absolute())
+        recording = Recording(folder, metadata)
+        if temporary:
+            for name in schema.TABLES:
+                recording.table(name)
+            _remove(folder)
+        return recording
+    if isinstance(trace, pa.Table | pd.DataFrame):
+        trace = {_name_of(trace): trace}
+    if not isinstance(trace, Mapping) or not set(trace) <= set(schema.TABLES):
+        raise OptionError(
+            "expected a trace, its path, an Arrow table or DataFrame, or a mapping of "
+            f"{', '.join(schema.TABLES)} to such tables; got {type(trace).__name__}"
+        )
+    return _from_tables({name: _typed(name, table) for name, table in trace.items()})
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name_of(table: AnyTable) -> str:
+    columns = set(table.columns if isinstance(table, pd.DataFrame) else table.column_names)
+    for name, needed in (("intervals", {"state", "duration_ns"}), ("handoffs", {"from_thread", "to_thread"})):
+        if needed <= columns:
+            return name
+    raise OptionError(
+        f"expected the columns of the table 'intervals' or 'handoffs', got {sorted(columns)}; "
+        "pass a mapping such as {'threads': ..., 'intervals': ...} for others"
+    )
+
+
+def _typed(name: str, table: AnyTable) -> pa.Table:
+    """Return a table with the schema's columns; those that are missing are null, interpreters 0."""
+    if not isinstance(table, pa.Table | pd.DataFrame):
+        raise OptionError(f"expected an Arrow table or DataFrame {name!r}, got {type(table).__name__}")
+    try:
+        if isinstance(table, pd.DataFrame):
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        typed = _cast(name, table)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise OptionError(
+            f"expected the table {name!r} with columns {_columns(name)}, got others: {error}"
+        ) from error
+    missing = [c for c in _NEEDED[name] if c not in table.column_names or typed[c].null_count]
+    if missing:
+        raise OptionError(f"expected a value in each row of {name!r} for {', '.join(missing)}")
+    return typed
+
+
+def _columns(name: str) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema.TABLES[name])
+
+
+def _cast(name: str, table: pa.Table) -> pa.Table:
+    columns = []
+    for field in schema.TABLES[name]:
+        if field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        elif field.name == "interpreter":
+            columns.append(pa.array(np.zeros(table.num_rows, np.int32)))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.Table.from_arrays(columns, schema=schema.TABLES[name])
+
+
+def _from_tables(tables: dict[str, pa.Table]) -> Recording:
+    last = [
+        tables[name][column]
+        for name, column in (("handoffs", "acquire_ns"), ("threads", "last_ns"), ("samples", "time_ns"))
+        if name in tables
+    ]
+    if "intervals" in tables:
+        last.append(pc.add(tables["intervals"]["start_ns"], tables["intervals"]["duration_ns"]))
+    ends = [pc.max(times).as_py() or 0 for times in last]
+    return Recording(
+        None, {"edges": "exact", "duration_ns": max(ends, default=0), "ticks": 0, "switches": 0}, tables
+    )

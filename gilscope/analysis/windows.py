@@ -1,0 +1,103 @@
+"""The trace over time: what happened in each window, and how fair it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from gilscope.analysis.overhead import by_window, window_edges
+from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.spans import Int
+
+
+def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
+    """Return one row per window of time: how the GIL was used, and by whom.
+
+    Args:
+        t: a trace, its path, or its tables.
+        window: length in seconds; the last window is as long as what is left.
+
+    Returns:
+        Columns ``start_ns``, ``wall_ns`` (observed time; int64), ``held_share``, ``overhead_share``,
+        ``waiters`` (mean number waiting), ``handoffs_per_s`` (float64), and for each thread N that ran or
+        waited ``run_share_N`` and ``wait_share_N`` (float64, of the window). Null in a window of which
+        nothing is known because transitions were lost. With sampled edges ``held_share`` and
+        ``overhead_share`` have ``_low`` and ``_high`` (95 %, Wilson's interval for the ticks in the window).
+
+    Raises:
+        OptionError: the window is no length above zero, or makes more than a million windows.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> len(gilscope.analysis.timeline(t, window=10.0))
+        1
+    """
+    source = of(t)
+    edges = window_edges(source, window)
+    frame = by_window(source, edges)
+    kept = ["wall_ns", "held_share", "overhead_share", "mean_waiters", "handoffs_per_s"]
+    kept += [c for c in frame if str(c).startswith(("held_share_", "overhead_share_"))]
+    wall = np.diff(source.observed(edges))
+    frame = frame[kept].rename(columns={"mean_waiters": "waiters"}).assign(wall_ns=wall)
+    run, wait = _per_thread(source, edges)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = {
+            f"{word}_share_{i}": ns[i] / wall
+            for i in range(len(run))
+            for word, ns in (("run", run), ("wait", wait))
+            if run[i].any() or wait[i].any()
+        }
+    return pd.concat([pd.DataFrame({"start_ns": edges[:-1]}), frame, pd.DataFrame(shares)], axis=1)
+
+
+def _per_thread(source: Source, edges: Int) -> tuple[Int, Int]:
+    """Return nanoseconds of run and of wait, by thread and window."""
+    at = source.observed(edges)
+    n = len(source.names)
+    both = []
+    for which in ("runs", "waits"):
+        covered = np.zeros((n, len(at) - 1), np.int64)
+        for gil in source.gils:
+            for i, coverage in enumerate(source.coverages(getattr(gil, which))):
+                covered[i] += np.diff(coverage.until(at))
+        both.append(covered)
+    return both[0], both[1]
+
+
+def fairness(t: AnyTrace, window: float | None = None) -> pd.DataFrame:
+    """Return how evenly threads got what they wanted of the GIL, over the trace or per window.
+
+    Jain's index (Jain, Chiu and Hawe 1984) J = (sum x)**2 / (n sum x**2) over the n threads that wanted the
+    GIL, where x = run / (run + wait) is the part of what a thread wanted that it got. 1: all alike; 1/n:
+    one got everything.
+
+    Args:
+        t: a trace, its path, or its tables.
+        window: seconds; None for the whole trace.
+
+    Returns:
+        Columns ``start_ns``, ``threads`` (n; int64) and ``fairness`` (float64; null where no thread wanted
+        the GIL, or none got it).
+
+    Raises:
+        OptionError: the window is no length above zero, or makes more than a million windows.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> float(gilscope.analysis.fairness(t)["fairness"].iloc[0])
+        1.0
+    """
+    source = of(t)
+    whole = np.array([0, source.duration], np.int64)
+    edges = whole if window is None else window_edges(source, window)
+    run, wait = _per_thread(source, edges)
+    wanted = run + wait > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        got = np.where(wanted, run / (run + wait), 0.0)
+        n = wanted.sum(axis=0)
+        index = got.sum(axis=0) ** 2 / (n * (got**2).sum(axis=0))
+    return pd.DataFrame({"start_ns": edges[:-1], "threads": n, "fairness": index})

@@ -1,0 +1,271 @@
+"""The page: whole in itself, well formed, and no thread's name can break out of it."""
+
+import base64
+import re
+import sys
+import threading
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pytest
+
+import gilscope
+from gilscope import html, plots, schema
+from gilscope.errors import OptionError
+from gilscope.recording import Recording
+from tests.support.timelines import HOSTILE_NAMES, recording, two_at_a_time
+
+MS = 1_000_000
+VOID = {"meta", "img", "br"}
+NASTY = [*HOSTILE_NAMES, '"><img src=x onerror=alert(1)>', "<script>alert(1)</script>", "it's & \u202e $x$"]
+
+
+class Page(HTMLParser):
+    """Reads a page into its tags, its words and its tables, and sees that tags are balanced."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.text = [], [], []
+        self.tables: list[list[list[str]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    def table(self, first, second=None):
+        """Return the table whose head begins so."""
+        return next(t for t in self.tables if t[0][0] == first and second in (None, t[0][1]))
+
+
+@pytest.fixture(scope="module")
+def real():
+    """A trace of two threads that want the GIL at the same time."""
+    begin = threading.Barrier(2)
+
+    def work():
+        begin.wait()
+        sum(range(200_000))
+
+    with gilscope.trace(None) as t:
+        workers = [threading.Thread(target=work, name=f"<b>{i}") for i in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    return t
+
+
+def made(rows, names=("a", "b"), duration_ms=100, edges="exact", **metadata):
+    return recording(rows, names, edges=edges, duration_ns=duration_ms * MS, **metadata)
+
+
+def hostile():
+    notes = ["<i>a note & more"]
+    return made(two_at_a_time(80, len(NASTY), MS), NASTY, not_measured=notes, argv=["<p>.py", "\udc80"])
+
+
+TRACES = {
+    "no tables": Recording(None, {"edges": "exact", "duration_ns": 0}),
+    "empty": made([], [], 0),
+    "idle": made([], ["alone"]),
+    "one thread": made([(0, "run", 0, 100 * MS, "open")], ["alone"]),
+    "sampled": made([(0, "run", 0, 90 * MS, None), (1, "wait", 0, 90 * MS, None)], edges="sampled"),
+    "empty sampled": made([], ["alone"], 0, "sampled"),
+    "hostile": hostile(),
+}
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
+    text = html.page(TRACES[name])
+    page = Page(text)
+
+    assert "http://" not in text
+    assert "https://" not in text
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert "@import" not in text
+    assert "url(" not in text
+    sources = [attrs[key] for _, attrs in page.tags for key in ("src", "href") if key in attrs]
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
+    text.encode("utf-8")
+
+
+def test_a_real_trace_has_every_section(real):
+    page = Page(html.page(real))
+    words = " ".join(page.text)
+
+    for title in (
+        "Findings",
+        "How the GIL spent its time",
+        "Pictures",
+        "Threads",
+        "Who made whom wait",
+        "Longest holds",
+        "Convoys",
+        "Notes",
+    ):
+        assert title in words
+    for fact in (real.metadata["python_version"], real.metadata["platform"], "exact", " UTC"):
+        assert fact in words
+    assert {row[0] for row in page.table("thread", "run")[1:]} >= {"MainThread", "<b>0", "<b>1"}
+    assert len(page.table("thread", "at")) <= html.MOST_HOLDS + 1
+
+
+def test_the_pictures_are_in_the_page(real):
+    pytest.importorskip("matplotlib")
+    images = Page(html.page(real)).named("img")
+
+    assert len(images) == 4
+    for image in images:
+        assert image["alt"]
+        assert base64.b64decode(image["src"].split(",")[1], validate=True).startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_everything_else_is_there(real, monkeypatch):
+    monkeypatch.setattr(plots, "available", lambda: False)
+    page = Page(html.page(real))
+
+    assert page.named("img") == []
+    assert "pip install 'gilscope[plot]'" in " ".join(page.text)
+    assert page.table("thread", "run")
+
+
+def test_without_matplotlib_nothing_of_it_is_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "gilscope[plot]" in html.page(TRACES["one thread"])
+
+
+def test_hostile_names_are_words_and_nothing_else():
+    text = html.page(TRACES["hostile"])
+    page = Page(text)
+    names = {row[0] for row in page.table("thread", "run")[1:]}
+
+    assert {"</script><b>&amp;", '"><img src=x onerror=alert(1)>', "<script>alert(1)</script>"} <= names
+    assert {"größer · 線程 🧵", r"it's & \u202e $x$", r"tab\tline\nbell\x07null\x00del\x7f"} <= names
+    assert "<script" not in text
+    assert "<b>&" not in text
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    assert "<i>a note & more" in page.text
+    assert r"gilscope: <p>.py \udc80" in page.text
+
+
+def test_the_matrix_is_hot_where_threads_waited():
+    rows = [
+        (0, "run", 0, 50 * MS, "voluntary"),
+        (1, "wait", 10 * MS, 41 * MS, None),
+        (1, "run", 51 * MS, 9 * MS, "voluntary"),
+        (0, "wait", 58 * MS, 2 * MS, None),
+        (0, "run", 60 * MS, 30 * MS, "open"),
+    ]
+    text = html.page(made(rows))
+    table = Page(text).table("waited")
+
+    assert table == [
+        ["waited", "a", "b", "free", "in all"],
+        ["a", "0", "2.00 ms", "0", "2.00 ms"],
+        ["b", "40.0 ms", "0", "1.00 ms", "41.0 ms"],
+    ]
+    assert 'rgba(230,159,0,0.550)">40.0 ms' in text
+    assert 'rgba(230,159,0,0.000)">0' in text
+
+
+def test_a_large_matrix_adds_up_the_others():
+    names = [f"t{i}" for i in range(30)]
+    table = Page(html.page(made(two_at_a_time(60, 30, MS), names))).table("waited")
+
+    assert len(table) == html.MOST_BLAMED + 2
+    assert table[0][-3:] == ["10 others", "free", "in all"]
+    assert table[-1][0] == "10 others"
+    assert table[-1][-1] == "20.0 ms"
+
+
+def test_many_threads_are_cut_with_a_word():
+    n = html.MOST_THREADS + 5
+    rows = [(i, "run", i * 10_000, 5_000, "voluntary") for i in range(n)]
+    text = html.page(made(rows, [f"t{i}" for i in range(n)]))
+
+    assert len(Page(text).table("thread", "run")) == html.MOST_THREADS + 1
+    assert "and 5 more" in text
+
+
+def test_findings_say_how_bad_it_is():
+    # Two threads that want the GIL all the time and get half of it each.
+    rows = [(i % 2, "run", i * 5 * MS, 5 * MS, "forced") for i in range(20)]
+    rows += [(i % 2, "wait", (i - 1) * 5 * MS, 5 * MS, None) for i in range(1, 20)]
+    t = made(rows)
+    page = Page(html.page(t))
+    found = gilscope.analysis.findings(t).iloc[0]
+
+    assert found.kind == "saturated"
+    assert found.what in page.text and found.advice in page.text and "high" in page.text
+    assert {"class": "finding high"} in page.named("div")
+
+
+def test_convoys_are_listed():
+    rows = []
+    for i in range(8):
+        begin = i * 6 * MS
+        rows += [
+            (0, "run", begin, 500_000, "voluntary"),
+            (1, "run", begin + 500_000, 5_500_000, "forced"),
+            (0, "wait", begin + MS, 5 * MS, None),
+        ]
+    table = Page(html.page(made(rows, ["io", "cpu"], duration_ms=60))).table("thread", "behind")
+
+    assert table[1][:2] == ["io", "cpu"]
+
+
+def test_sampled_shares_come_with_their_interval():
+    page = Page(html.page(TRACES["sampled"]))
+
+    assert re.search(r"90\.0 % \(\d+\.\d to \d+\.\d\)", " ".join(page.text))
+    assert "holds" not in page.table("thread", "run")[0]  # nobody counted them
+    assert "None that sampling could tell." in page.text
+
+
+def test_where_transitions_were_lost_the_page_says_how_much():
+    samples = [
+        {"time_ns": i * 10 * MS, "late_ns": 0, "switches": 0, "dropped": int(i == 5)} for i in range(1, 11)
+    ]
+    t = made([(0, "run", 0, 30 * MS, "voluntary")], ["a"])
+    tables = {
+        "threads": t.threads,
+        "intervals": t.intervals,
+        "samples": pa.Table.from_pylist(samples, schema=schema.SAMPLES),
+    }
+    page = Page(html.page(Recording(None, t.metadata, tables)))
+
+    assert "left out, transitions were lost" in page.text
+    assert page.text[page.text.index("left out, transitions were lost") + 1] == "10.0 ms"
+
+
+def test_the_page_takes_a_path_and_refuses_what_is_no_trace(tmp_path):
+    with gilscope.trace(tmp_path / "t.gilscope"):
+        sum(range(1000))
+
+    assert "MainThread" in html.page(tmp_path / "t.gilscope")
+    with pytest.raises(OptionError, match="expected a trace"):
+        html.page(3)
