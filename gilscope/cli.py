@@ -162,7 +162,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from gilscope import report, sweeping
+    from gilscope import sweeping
     from gilscope.sweepscript import Script
 
     asked = args.intervals or sweeping.INTERVALS
@@ -172,7 +172,7 @@ def _sweep(args: argparse.Namespace) -> int:
     runner = Script([args.script, *args.rest], last_line=last_line, traced=not args.no_trace, keep=keep)
     result = sweeping.Sweep([], intervals, args.better, "metric" if last_line else "wall time (s)")
     sweeping.run_all(result, runner, repeats=args.repeats, warmup=args.warmup, quiet=args.quiet)
-    print(report.sweep(result).rstrip())
+    print(result.report().rstrip())
     if args.plot:
         _draw(result, args.plot)
     return 0 if result.complete else 128 + signal.SIGINT

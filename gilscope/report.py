@@ -14,12 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gilscope import analysis
-from gilscope.errors import SweepError
 from gilscope.units import duration, percent, printable
 
 if TYPE_CHECKING:
     from gilscope.recording import Recording
-    from gilscope.sweeping import Sweep
 
 WIDTH = 100
 MOST_THREADS = 16
@@ -247,21 +245,20 @@ def _comparison_cells(row: dict[str, Any], *, repeats: bool) -> list[str | Text]
     return [name.replace("_", " "), Text(printable(name_of)), *values, ratio, *interval]
 
 
-def sweep(result: Sweep) -> str:
-    """Return what a sweep found as text."""
+def sweep(summary: pd.DataFrame, metric: str) -> str:
+    """Return what a sweep found as a table of text.
+
+    Args:
+        summary: one row per interval, as `gilscope.sweeping.Sweep.summary` returns.
+        metric: what the metric is, with its unit.
+    """
     console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
-    out = console.file
-    assert isinstance(out, io.StringIO)
-    if not result.complete:
-        console.print(f"Interrupted: {len(result.rows)} runs were done.")
-    if not result.rows:
-        return out.getvalue()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    summary = result.summary()
-    waits = [c for c in summary if str(c).startswith("wait_p99_ns_")][:MOST_SWEPT_THREADS]
+    waits = [c for c in summary if str(c).startswith("wait_p99_ns_") and summary[c].notna().any()]
+    waits = sorted(waits, key=lambda c: -summary[c].max())[:MOST_SWEPT_THREADS]
     names = [f"{printable(str(c).removeprefix('wait_p99_ns_'))[:MOST_LETTERS]} p99" for c in waits]
     traced = ["hand-offs/s", "overhead"] if "handoffs_per_s" in summary else []
-    for column in ("interval", "runs", result.metric, "95 %", *traced, *names):
+    for column in ("interval", "runs", metric, "95 %", *traced, *names):
         table.add_column(column, justify="right", no_wrap=column == "95 %", min_width=5)
     for row in summary.to_dict("records"):
         more = [f"{row['handoffs_per_s']:.0f}", percent(row["overhead_share"])] if traced else []
@@ -269,8 +266,6 @@ def sweep(result: Sweep) -> str:
         figures = [duration(row["interval_ns"]), str(row["runs"]), f"{row['metric']:.4g}", interval]
         table.add_row(*figures, *more, *(duration(row[c]) for c in waits))
     console.print(table)
-    try:
-        console.print(str(result.best()))
-    except SweepError as error:
-        console.print(str(error))
+    out = console.file
+    assert isinstance(out, io.StringIO)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

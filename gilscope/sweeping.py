@@ -156,6 +156,26 @@ class Sweep:
         log = np.log(table[base].to_numpy(np.float64)) - np.log(table[interval].to_numpy(np.float64))
         return np.asarray(log if self.better == "lower" else -log)
 
+    def report(self) -> str:
+        """Return the summary and the best interval as text.
+
+        Example:
+            >>> import gilscope
+            >>> result = gilscope.sweep(lambda: sum(range(1000)), [0.001, 0.005], repeats=2, quiet=True)
+            >>> result.report().split()[0]
+            'interval'
+        """
+        from gilscope import report
+
+        lines = [] if self.complete else [f"Interrupted: {len(self.rows)} runs were done.\n"]
+        if self.rows:
+            lines.append(report.sweep(self.summary(), self.metric))
+        try:
+            lines.append(f"{self.best()}\n")
+        except SweepError as error:
+            lines.append(f"{error}\n")
+        return "".join(lines)
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the metric and the waits against the interval; see `gilscope.plots.sweep`."""
         from gilscope import plots

@@ -14,7 +14,16 @@ import pytest
 import gilscope
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ("convoy", "countdown", "long_hold", "pool_or_processes", "race_and_refcount", "release_in_c")
+NAMES = (
+    "convoy",
+    "countdown",
+    "long_hold",
+    "pool_or_processes",
+    "race_and_refcount",
+    "release_in_c",
+    "switch_interval_sweep",
+)
+LEFT_BEHIND = {"convoy": ["convoy.gilscope"], "switch_interval_sweep": ["switch_interval_sweep.png"]}
 
 SWITCH_INTERVAL_S = 0.005  # CPython's default, which the examples keep
 ROUNDING_S = 0.001  # printed seconds have three decimals; sums of two are compared
@@ -32,7 +41,7 @@ def run_example(name: str, cwd: Path) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     left_behind = [path.name for path in cwd.iterdir()]
-    assert left_behind == (["convoy.gilscope"] if name == "convoy" else [])
+    assert left_behind == LEFT_BEHIND.get(name, [])
     return done.stdout
 
 
@@ -161,3 +170,14 @@ def test_pool_or_processes(tmp_path: Path) -> None:
     work, start_up = numbers(r"Two processes take ([\d.]+) s, and ([\d.]+) s before", out)
     assert work > 0
     assert start_up > 0
+
+
+def test_switch_interval_sweep(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = run_example("switch_interval_sweep", tmp_path)
+    # Each round trip of the convoy costs an interval: from 5 ms down to 0.1 ms gains far more than 5 times.
+    convoy, cpu_bound = out.split("two CPU-bound threads:")
+    [gain] = numbers(r"[mu]s: ([\d.]+) times better than 5.00 ms", convoy)
+    assert gain >= 5
+    assert re.search(r"times better|no difference beyond noise", cpu_bound)
+    assert (tmp_path / "switch_interval_sweep.png").stat().st_size > 10_000

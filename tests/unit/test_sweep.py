@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gilscope
-from gilscope import errors, report, sweeping
+from gilscope import errors, sweeping
 from gilscope.sweeping import Sweep, run_all
 
 INTERVALS = (0.0005, 0.005, 0.02)
@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_was_done(trace):
     result = gilscope.sweep(func, INTERVALS, repeats=2, trace=trace, warmup=0, quiet=True)
     assert not result.complete
     assert len(result.rows) == 2
-    assert "Interrupted: 2 runs" in report.sweep(result)
+    assert "Interrupted: 2 runs" in result.report()
 
 
 def test_each_run_has_its_interval_and_it_is_put_back():
