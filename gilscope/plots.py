@@ -57,7 +57,7 @@ _MOST_LETTERS = 24
 _MOST_INTERVALS = 3
 _BINS_PER_DECADE = 20
 _CPYTHON_NS = 5_000_000  # its own switch interval
-_LINES = ("-", "--", ":")
+_LINES = ("-", "--")
 
 _Floats = npt.NDArray[np.float64]
 
