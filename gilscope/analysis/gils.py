@@ -41,6 +41,11 @@ class Spans:
         return self.end - self.start
 
     @property
+    def total(self) -> int:
+        """Nanoseconds of all, added up."""
+        return int(self.end.sum() - self.start.sum())
+
+    @property
     def at(self) -> Int:
         """Start in nanoseconds since the start of the trace."""
         return self.start if self.raw_start is None else self.raw_start
@@ -62,6 +67,9 @@ class Spans:
             None if self.raw_start is None else self.raw_start[which],
             None if self.whole is None else self.whole[which],
         )
+
+
+NO_SPANS = Spans(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
 
 
 def behind_one_another(parts: list[Spans]) -> Spans:
@@ -138,9 +146,10 @@ class Gil:
         end = np.concatenate((runs.start, np.array([self.wall])))
         start = np.concatenate((np.zeros(1, np.int64), runs.end))
         steal = np.zeros(len(start), np.bool_)
-        # Across a hole nobody knows who had the GIL in between.
-        known = np.diff(runs.at) == np.diff(runs.start)
-        again = known & (runs.thread[1:] == runs.thread[:-1])
+        again = runs.thread[1:] == runs.thread[:-1]
+        if runs.raw_start is not None:
+            # Across a hole nobody knows who had the GIL in between.
+            again &= np.diff(runs.raw_start) == np.diff(runs.start)
         steal[1:-1] = again & (self.waiting.on(runs.end[:-1]) > 0)
         by = np.concatenate((runs.thread, np.array([-1], runs.thread.dtype)))
         return Gaps(start, end, by, steal, Coverage(*union(self.waits.start, self.waits.end)))

@@ -71,7 +71,8 @@ def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
         runs, overrun = runs[longer], overrun[longer]
     inflicted = gil.waiting.within(runs.start, runs.end)
     waiters = _waiters(source, gil, runs)
-    order = longest_first(runs.duration)
+    duration = runs.duration
+    order = longest_first(duration)
     thread, overrun = runs.thread[order], overrun[order]
     return pd.DataFrame(
         {
@@ -79,7 +80,7 @@ def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
             "thread_name": source.labels(thread),
             "interpreter": np.full(len(runs), gil.interpreter, np.int32),
             "start_ns": runs.at[order],
-            "duration_ns": runs.duration[order],
+            "duration_ns": duration[order],
             "release": pd.Categorical.from_codes(runs.release[order], list(RELEASES)),
             "waiters": waiters[order],
             "inflicted_ns": inflicted[order],
@@ -111,10 +112,8 @@ def _overrun(source: Source, gil: Gil) -> Int:
         return out
     release = source.numbers("handoffs", "release_ns")[mine]
     key, nth, order = _ends(source, release, source.numbers("handoffs", "from_thread")[mine])
-    handed_on = (runs.thread[1:] != runs.thread[:-1]) & (runs.release[:-1] != OPEN)
-    if runs.whole is not None:
-        handed_on &= runs.whole[:-1]
-    ended = np.flatnonzero(handed_on)
+    ended = np.flatnonzero((runs.thread[1:] != runs.thread[:-1]) & (runs.release[:-1] != OPEN))
+    # Of a hold that a hole touches this is no end, but an instant at which it went on: it finds nothing.
     wanted, wanted_nth, ended_order = _ends(source, (runs.at + runs.duration)[ended], runs.thread[ended])
     at = np.searchsorted(key, wanted, "left") + wanted_nth
     found = np.flatnonzero(at < len(key))

@@ -89,7 +89,7 @@ class _Waiting:
         self.voluntary, self.voluntary_gap = _others(request, acquire, gap, asked)
         self.handoffs = len(request)
         self.overhead = int(gil.gaps.lost.sum())
-        waits = int(gil.waits.known.duration.sum())
+        waits = gil.waits.known.total
         told = int((self.patience + self.response + self.gap).sum()) + int(self.voluntary.sum())
         self.rest = waits - told  # waits that ended in no hand-off: open ones, and those cut by holes
 

@@ -164,9 +164,9 @@ def _of_gil(source: Source, gil: Gil) -> Figures:
 
     return Figures(
         wall=one(gil.wall),
-        held=one(gil.runs.duration.sum()),
+        held=one(gil.runs.total),
         lost=one(free.lost.sum()),
-        waited=one(gil.waits.duration.sum()),
+        waited=one(gil.waits.total),
         steals=one(free.steal.sum()),
         group=np.zeros(len(c.to), np.int64),
         gap=c.gap,

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,13 +21,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gilscope import schema
-from gilscope.analysis.gils import NO_TIME, RUN, WAIT, Gil, Spans, Threads, by_start
+from gilscope.analysis.gils import (
+    NO_SPANS,
+    NO_TIME,
+    RUN,
+    WAIT,
+    Gil,
+    Spans,
+    Threads,
+    behind_one_another,
+    by_start,
+)
 from gilscope.analysis.spans import Coverage, Int, Mask, by_thread
 from gilscope.errors import OptionError
 from gilscope.folder import open_folder
 from gilscope.recording import Recording
 
 _DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
+_ROWS_AT_ONCE = 1 << 16
 _DEFAULT_INTERVAL_NS = 5_000_000  # CPython's own, for tables that come without one
 _NEEDED = {
     "threads": ("thread",),
@@ -126,24 +137,34 @@ class Source:
         return start[lost], end[lost]
 
     def _gils(self) -> list[Gil]:
-        thread = self.numbers("intervals", "thread")
-        interpreter = self.numbers("intervals", "interpreter")
-        state = codes(self._tables["intervals"]["state"], schema.STATES)
-        start = self.numbers("intervals", "start_ns")
-        end = start + self.numbers("intervals", "duration_ns")
-        release = codes(self._tables["intervals"]["release"], schema.RELEASES)
-        rows = Spans(thread, start, end, release)
-        if self.lost_ns:
-            rows = Spans(thread, self.observed(start), self.observed(end), release, start)
-            inside = self.in_hole(start)
-            rows, state, interpreter = _without_holes(rows, end, inside, state, interpreter)
-        found = np.unique(interpreter).tolist() or [0]
+        parts: dict[tuple[int, int], list[Spans]] = {}
+        # In pieces that stay in the processor's cache: a table may be as large as half the memory.
+        for batch in self._tables["intervals"].to_batches(max_chunksize=_ROWS_AT_ONCE):
+            for key, spans in self._split(batch):
+                parts.setdefault(key, []).append(spans)
+        numbers = sorted({number for number, _ in parts}) or [0]
 
         def of(number: int, what: int) -> Spans:
-            mine = state == what
-            return rows[np.flatnonzero(mine if len(found) == 1 else mine & (interpreter == number))]
+            return behind_one_another(parts.pop((number, what), [NO_SPANS]))
 
-        return [Gil(number, self.wall, by_start(of(number, RUN)), of(number, WAIT)) for number in found]
+        return [Gil(number, self.wall, by_start(of(number, RUN)), of(number, WAIT)) for number in numbers]
+
+    def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, int], Spans]]:
+        """Yield the spans of a batch for each interpreter and state in it."""
+        thread, start, end, interpreter = (
+            batch[name].to_numpy(zero_copy_only=False)
+            for name in ("thread", "start_ns", "duration_ns", "interpreter")
+        )
+        end = start + end
+        state = codes(batch["state"], schema.STATES)
+        rows = Spans(thread, start, end, codes(batch["release"], schema.RELEASES))
+        if self.lost_ns:
+            rows = Spans(thread, self.observed(start), self.observed(end), rows.release, start)
+            inside = self.in_hole(start)
+            rows, state, interpreter = _without_holes(rows, end, inside, state, interpreter)
+        for number in np.unique(interpreter).tolist():
+            for what in (RUN, WAIT):
+                yield (number, what), rows[np.flatnonzero((state == what) & (interpreter == number))]
 
     def _names(self) -> list[str]:
         known = dict(zip(*(self._tables["threads"][c].to_pylist() for c in ("thread", "name")), strict=True))
@@ -163,10 +184,10 @@ def _without_holes(
     return marked[kept], state[kept], interpreter[kept]
 
 
-def codes(column: pa.ChunkedArray, words: tuple[str, ...]) -> npt.NDArray[np.int8]:
+def codes(column: pa.ChunkedArray | pa.Array, words: tuple[str, ...]) -> npt.NDArray[np.int8]:
     """Return the position of each value in ``words``, -1 for null and for anything else."""
     parts = [np.zeros(0, np.int8)]
-    for chunk in column.chunks:
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
         meaning = [words.index(w) if w in words else -1 for w in coded.dictionary.to_pylist()]
         # A null stands behind the last word.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ Int = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-_PAIRS_AT_ONCE = 1 << 21
+_PAIRS_AT_ONCE = 1 << 18
+_BLOCK = 1 << 15
 
 
 class Coverage:
@@ -34,21 +35,38 @@ class Coverage:
 
     def until(self, at: Int) -> Int:
         """Return the nanoseconds that spans cover up to each instant, added up over spans."""
+        return _in_blocks(self._until, at)
+
+    def _until(self, at: Int) -> Int:
         begun = np.searchsorted(self._start, at, "right")
         over = np.searchsorted(self._end, at, "right")
         return at * (begun - over) - self._starts[begun] + self._ends[over]
 
     def within(self, start: Int, end: Int) -> Int:
         """Return the nanoseconds that spans cover between two instants, added up over spans."""
-        return self.until(end) - self.until(start)
+        return _in_blocks(lambda a, b: self._until(b) - self._until(a), start, end)
 
     def on(self, at: Int) -> Int:
         """Return how many spans are on at each instant: begun, and not over."""
+        return _in_blocks(self._on, at)
+
+    def _on(self, at: Int) -> Int:
         return np.searchsorted(self._start, at, "right") - np.searchsorted(self._end, at, "right")
 
     def touched(self, start: Int, end: Int) -> Int:
         """Return how many spans share time with each of others (which last longer than nothing)."""
+        return _in_blocks(self._touched, start, end)
+
+    def _touched(self, start: Int, end: Int) -> Int:
         return np.searchsorted(self._start, end, "left") - np.searchsorted(self._end, start, "right")
+
+
+def _in_blocks(function: Callable[..., Int], *columns: Int) -> Int:
+    """Apply a function to blocks of rows: what it makes on the way stays in the processor's cache."""
+    out = np.empty(len(columns[0]), np.int64)
+    for i in range(0, len(out), _BLOCK):
+        out[i : i + _BLOCK] = function(*(c[i : i + _BLOCK] for c in columns))
+    return out
 
 
 def in_order(times: Int) -> Int:

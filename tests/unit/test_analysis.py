@@ -21,6 +21,7 @@ from tests.support.traces import (
     MS,
     calm,
     convoy_like,
+    history,
     is_tied,
     of_stories,
     round_robin,
@@ -338,6 +339,58 @@ def test_what_is_done_to_an_answer_does_not_change_the_next(helper):
             first.loc[:, column] *= 2
 
     pd.testing.assert_frame_equal(helper(t), before)
+
+
+def test_an_overrun_belongs_to_its_own_hold_where_stamps_are_equal():
+    story = history(
+        *(("acquire", 0, 0), ("request", 1, 1), ("drop", 1, 4), ("release", 0, 9), ("acquire", 1, 9)),
+        *(("release", 1, 9), ("acquire", 0, 9), ("request", 2, 9), ("drop", 2, 9), ("release", 0, 9)),
+        *(("acquire", 2, 9), ("release", 2, 20)),
+    )
+    trace = of_stories([told(story, 30)], 30)
+
+    holds = analysis.holds(trace.recording())
+
+    assert holds.thread.tolist() == [2, 0, 1, 0]
+    assert holds.overrun_ns.fillna(-1).tolist() == [-1, 5, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("hold", "off", "wait", "rounds", "convoys"),
+    [
+        (100, 200, 1000, 3, 1),
+        (100, 200, 1000, 2, 0),
+        (999, 200, 1000, 3, 1),
+        (1000, 200, 1000, 3, 0),
+        (100, 0, 1000, 3, 1),
+        (100, 2000, 1000, 3, 1),
+        (100, 2001, 1000, 3, 0),
+        (100, 200, 500, 3, 1),
+        (100, 200, 499, 3, 0),
+        (100, 200, 2500, 3, 1),
+        (100, 200, 2501, 3, 0),
+    ],
+)
+def test_a_convoy_is_short_holds_short_releases_and_waits_of_about_an_interval(
+    hold, off, wait, rounds, convoys
+):
+    runs, waits, time = [Interval(1, 0, "run", 0, hold, "voluntary")], [], hold
+    for _ in range(rounds):
+        runs.append(Interval(0, 0, "run", time, off + wait, "forced"))
+        waits.append(Interval(1, 0, "wait", time + off, wait, None))
+        time += off + wait
+        runs.append(Interval(1, 0, "run", time, hold, "voluntary"))
+        time += hold
+    trace = Trace(time, intervals=runs + waits, switch_intervals=[SwitchInterval(0, 1000)])
+
+    found = analysis.convoys(trace.recording())
+
+    assert len(found) == convoys
+    for row in found.itertuples():
+        assert (row.thread, row.holder, row.rounds) == (1, 0, rounds)
+        assert (row.start_ns, row.end_ns) == (hold, time - hold)
+        assert (row.lost_ns, row.mean_wait_ns) == (rounds * wait, wait)
+        assert row.idle_ns == time - 2 * hold - rounds * wait
 
 
 # Holes
