@@ -137,7 +137,8 @@ class Gil:
     def waiting(self) -> Coverage:
         """How many threads waited, and for how long in all, up to any instant."""
         lasting = self.waits.end > self.waits.start
-        return Coverage(self.waits.start[lasting], self.waits.end[lasting])
+        waits = self.waits if lasting.all() else self.waits[lasting]
+        return Coverage(waits.start, waits.end)
 
     @functools.cached_property
     def gaps(self) -> Gaps:

@@ -51,7 +51,7 @@ def handoffs(t: AnyTrace) -> pd.DataFrame:
     out["patience_ns"] = _between(time["request_ns"], time["drop_request_ns"])
     out["response_ns"] = _between(time["drop_request_ns"], time["release_ns"])
     out["wait_ns"] = _between(time["request_ns"], time["acquire_ns"])
-    return pd.DataFrame(out)
+    return pd.DataFrame(out, copy=False)
 
 
 def _nullable(values: Int) -> pd.api.extensions.ExtensionArray:
@@ -61,5 +61,7 @@ def _nullable(values: Int) -> pd.api.extensions.ExtensionArray:
 
 def _between(first: Int, then: Int) -> pd.api.extensions.ExtensionArray:
     """Return the time between two instants, null where there is no such pair."""
-    missing = (first == NO_TIME) | (then == NO_TIME)
-    return pd.arrays.IntegerArray(np.where(missing, 0, then - first), missing)
+    missing = first == NO_TIME
+    missing |= then == NO_TIME
+    # Of no meaning where it is missing.
+    return pd.arrays.IntegerArray(then - first, missing)

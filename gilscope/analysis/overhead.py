@@ -32,8 +32,10 @@ class Changes:
 def changes(source: Source, gil: Gil) -> Changes:
     """Return the hand-offs of a GIL; none of a trace with sampled edges, which does not see them all."""
     acquire, release = (source.numbers("handoffs", c) for c in ("acquire_ns", "release_ns"))
-    mine = source.numbers("handoffs", "interpreter") == gil.interpreter
-    mine = np.flatnonzero(mine & ~source.in_hole(acquire)) if source.exact else np.zeros(0, np.int64)
+    mine: Any = slice(None if source.exact else 0)
+    if source.exact and (len(source.gils) > 1 or source.lost_ns):
+        inside = source.numbers("handoffs", "interpreter") == gil.interpreter
+        mine = np.flatnonzero(inside & ~source.in_hole(acquire))
     acquire, release = source.observed(acquire[mine]), source.observed(release[mine])
     gap = source.numbers("handoffs", "gap_ns")[mine]
     counts = (source.numbers("handoffs", "waiters")[mine] > 0) & (acquire - release == gap)

@@ -91,11 +91,15 @@ class Source:
     def numbers(self, table: str, column: str) -> Int:
         """Return a column of integers or booleans as numbers; `NO_TIME` stands for null."""
         values = self._tables[table][column]
-        if pa.types.is_boolean(values.type):
-            values = values.cast(pa.int8())
-        if values.null_count:
-            values = pc.fill_null(values, NO_TIME)
-        return np.asarray(values.to_numpy())
+        truth = pa.types.is_boolean(values.type)
+        out = np.empty(len(values), np.int8 if truth else values.type.to_pandas_dtype())
+        begin = 0
+        for chunk in values.chunks:
+            whole = chunk.cast(pa.int8()) if truth else chunk
+            end = begin + len(chunk)
+            out[begin:end] = whole.fill_null(NO_TIME).to_numpy() if whole.null_count else whole.to_numpy()
+            begin = end
+        return out
 
     def observed(self, times: Int) -> Int:
         """Return times of the trace as nanoseconds of observed time."""
@@ -115,7 +119,7 @@ class Source:
     def labels(self, threads: Threads) -> pd.Categorical:
         """Return the names of threads, one a row; null for -1."""
         names, code = np.unique(np.array([*self.names, ""], object), return_inverse=True)
-        codes = code[threads]
+        codes = code.astype(np.min_scalar_type(-len(names)))[threads]  # as narrow as they can be
         codes[threads < 0] = -1
         return pd.Categorical.from_codes(codes, names)
 

@@ -138,9 +138,12 @@ def longest_first(duration: Int) -> Int:
     most, bits = int(duration.max()), len(duration).bit_length()
     if most.bit_length() + bits < 63:
         # One key for both: sorting numbers is many times faster than sorting positions.
-        key = (most - duration) << bits | np.arange(len(duration))
+        key = most - duration
+        key <<= bits
+        key |= np.arange(len(duration))
         key.sort()
-        return key & ((1 << bits) - 1)
+        key &= (1 << bits) - 1
+        return key
     return np.argsort(-duration, kind="stable")
 
 
@@ -177,7 +180,10 @@ def _sorted_within(group: npt.NDArray[np.integer[Any]], value: Int) -> Int:
     bits = int(value.max()).bit_length()
     if bits + int(group.max()).bit_length() < 63:
         # One key for both: sorting numbers is many times faster than sorting positions.
-        key = group.astype(np.int64) << bits | value
+        key = group.astype(np.int64)
+        key <<= bits
+        key |= value
         key.sort()
-        return key & ((1 << bits) - 1)
+        key &= (1 << bits) - 1
+        return key
     return value[np.lexsort((value, group))]

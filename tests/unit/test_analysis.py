@@ -355,6 +355,55 @@ def test_an_overrun_belongs_to_its_own_hold_where_stamps_are_equal():
     assert holds.overrun_ns.fillna(-1).tolist() == [-1, 5, -1, 0]
 
 
+def rounds_of(hold: int, off: int, wait: int, rounds: int) -> Trace:
+    """Return a trace in which thread 1 comes back to wait for thread 0; the switch interval is 1 us."""
+    runs, waits, time = [Interval(1, 0, "run", 0, hold, "voluntary")], [], hold
+    for _ in range(rounds):
+        runs.append(Interval(0, 0, "run", time, off + wait, "forced"))
+        waits.append(Interval(1, 0, "wait", time + off, wait, None))
+        time += off + wait
+        runs.append(Interval(1, 0, "run", time, hold, "voluntary"))
+        time += hold
+    return Trace(time, intervals=runs + waits, switch_intervals=[SwitchInterval(0, 1000)])
+
+
+def test_a_hole_between_release_and_wait_makes_it_no_round():
+    trace = rounds_of(100, 200, 1000, 3)
+    lost = trace.but(samples=[Sample(150), Sample(160, dropped=1)])
+
+    assert analysis.convoys(trace.recording())["rounds"].tolist() == [3]
+    assert not len(analysis.convoys(lost.recording()))
+
+
+def test_a_convoy_that_spans_a_hole_was_idle_for_the_time_that_is_known():
+    trace = rounds_of(100, 200, 1000, 3)
+    # Between the end of the first wait, at 1300, and the next release, at 1400.
+    later = [
+        i._replace(start_ns=i.start_ns + 500) if i.start_ns >= 1400 else i
+        for i in trace.intervals
+        if i.start_ns != 1300
+    ]
+    later.append(Interval(1, 0, "run", 1850, 50, "voluntary"))
+    lost = trace.but(
+        duration=trace.duration + 500, intervals=later, samples=[Sample(1310), Sample(1810, dropped=1)]
+    )
+
+    whole, holed = (analysis.convoys(t.recording()).iloc[0] for t in (trace, lost))
+
+    assert (holed.rounds, holed.lost_ns, holed.idle_ns) == (3, 3000, whole.idle_ns)
+    assert holed.end_ns == whole.end_ns + 500
+
+
+def test_a_switch_interval_is_in_force_from_the_instant_it_is_seen():
+    trace = rounds_of(100, 200, 1000, 3)
+    first_wait = 300
+    late = trace.but(switch_intervals=[SwitchInterval(0, 10**9), SwitchInterval(first_wait, 1000)])
+    later = trace.but(switch_intervals=[SwitchInterval(0, 10**9), SwitchInterval(first_wait + 1, 1000)])
+
+    assert len(analysis.convoys(late.recording())) == 1
+    assert not len(analysis.convoys(later.recording()))
+
+
 @pytest.mark.parametrize(
     ("hold", "off", "wait", "rounds", "convoys"),
     [
@@ -374,14 +423,8 @@ def test_an_overrun_belongs_to_its_own_hold_where_stamps_are_equal():
 def test_a_convoy_is_short_holds_short_releases_and_waits_of_about_an_interval(
     hold, off, wait, rounds, convoys
 ):
-    runs, waits, time = [Interval(1, 0, "run", 0, hold, "voluntary")], [], hold
-    for _ in range(rounds):
-        runs.append(Interval(0, 0, "run", time, off + wait, "forced"))
-        waits.append(Interval(1, 0, "wait", time + off, wait, None))
-        time += off + wait
-        runs.append(Interval(1, 0, "run", time, hold, "voluntary"))
-        time += hold
-    trace = Trace(time, intervals=runs + waits, switch_intervals=[SwitchInterval(0, 1000)])
+    trace = rounds_of(hold, off, wait, rounds)
+    time = trace.duration
 
     found = analysis.convoys(trace.recording())
 
@@ -509,6 +552,18 @@ def test_handoffs_alone_can_be_asked_about(form, trace):
     found = analysis.handoffs(form(trace.recording().handoffs))
 
     pd.testing.assert_frame_equal(found, analysis.handoffs(trace.but(threads=[]).recording()))
+
+
+@pytest.mark.parametrize("table", ["threads", "samples"])
+def test_tables_last_as_long_as_the_longest_of_them(table, trace):
+    tables = trace.but(duration=2 * trace.duration).tables()
+    end = {
+        "threads": Thread(0, "MainThread", 0, 2 * trace.duration),
+        "samples": Sample(2 * trace.duration),
+    }[table]
+    tables[table] = trace.but(**{table: [end]}).tables()[table]
+
+    assert analysis.overhead(tables)["wall_ns"].item() == 2 * trace.duration
 
 
 def test_words_may_be_strings_and_the_interpreter_may_be_left_out(trace):
@@ -711,6 +766,20 @@ def test_the_half_width_is_that_of_batch_means_three_ticks_and_the_sampler():
     thread = analysis.threads(trace.recording()).iloc[0]
     assert thread.run_share_low == pytest.approx(0.5 - half, rel=1e-12)
     assert thread.wait_share_high == pytest.approx(3 / 200 + 0.01, rel=1e-12)
+
+
+def test_the_interval_of_a_window_is_that_of_wilson_and_the_sampler():
+    trace = sampled(
+        Trace(20 * MS, intervals=[Interval(0, 0, "run", 0, 5 * MS, None)]), MS, sampler_cpu_ns=MS // 5
+    )
+    n, z = 10, 1.96
+    middle = (0.5 + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(0.25 / n + z**2 / (4 * n**2)) + 0.01
+
+    for frame in (analysis.overhead(trace.recording(), by=0.01), analysis.timeline(trace.recording(), 0.01)):
+        assert frame.held_share_low[0] == pytest.approx(middle - half, rel=1e-12)
+        assert frame.held_share_high[0] == pytest.approx(middle + half, rel=1e-12)
+        assert (frame.held_share_low[1], frame.held_share[1]) == (0, 0)
 
 
 def test_a_sampler_that_does_not_say_how_busy_it_was_is_taken_as_busier_than_measured():

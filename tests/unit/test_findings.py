@@ -171,8 +171,13 @@ def test_handoffs_that_are_many_and_cost_are_chatty():
 
 @pytest.mark.parametrize(
     "trace",
-    [calls(2000, 500, back=False), calls(2000, 20_000, back=True), round_robin(2, 50, hold=2 * MS, gap=MS)],
-    ids=["cheap", "steals", "few and forced"],
+    [
+        calls(2000, 500, back=False),
+        calls(2000, 20_000, back=True),
+        round_robin(2, 50, hold=2 * MS, gap=MS),
+        round_robin(2, 500, hold=100_000, gap=20_000),
+    ],
+    ids=["cheap", "steals", "few", "forced"],
 )
 def test_cheap_or_few_or_forced_handoffs_are_not_chatty(trace):
     assert "chatty" not in kinds(trace)
@@ -265,7 +270,16 @@ def test_where_hardly_anybody_waits_the_gil_is_not_the_problem():
 
 
 def test_where_somebody_waits_the_gil_may_be_the_problem():
-    assert "not_the_gil" not in kinds(mostly_off(90 * MS))
+    often = [
+        row._replace(start_ns=row.start_ns + i * 10 * MS)
+        for i in range(100)
+        for row in (
+            Interval(0, 0, "run", 0, MS, "voluntary"),
+            Interval(1, 0, "wait", 100_000, 900_000, None),
+            Interval(1, 0, "run", MS, MS, "voluntary"),
+        )
+    ]
+    assert not kinds(mostly_off(0).but(intervals=often))
     assert "not_the_gil" not in kinds(round_robin(3, 10, hold=5 * MS))
 
 
