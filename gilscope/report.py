@@ -173,10 +173,14 @@ def _thread_table(t: Recording) -> Table:
 
 def _thread_cells(row: dict[str, Any], *, exact: bool) -> list[str | Text]:
     shares = [_estimate(row, f"{word}_share", exact=exact) for word in ("run", "wait", "off")]
-    slowdown = "-" if row["slowdown"] is None else f"{row['slowdown']:.3g} x"
+    slowdown = "-" if row["slowdown"] is None else _times(row["slowdown"])
     waits = [duration(row["wait_p50_ns"]), duration(row["wait_p99_ns"])]
     events = [str(row["acquires"]), duration(row["longest_ns"]), *waits] if exact else []
     return [Text(printable(row["thread_name"])), *shares, *events, slowdown]
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.0f} x" if factor >= 99.5 else f"{factor:.3g} x"
 
 
 def _print_findings(console: Console, t: Recording) -> None:

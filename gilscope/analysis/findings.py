@@ -170,8 +170,8 @@ def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
             f"{printable(who)} comes back from {duration(group.idle_ns.sum() / rounds)} of its own work "
             f"and waits {duration(lost / rounds)} for {printable(holder)}, {rounds} times: "
             f"{duration(lost)} lost.",
-            f"It pays the switch interval each time: sys.setswitchinterval({smaller / 1e9:g}) could "
-            f"return up to {duration(lost * (1 - smaller / facts.interval))}. Better, move "
+            f"It pays the switch interval each time: one of {duration(smaller)} could return up to "
+            f"{duration(lost * (1 - smaller / facts.interval))} (gilscope sweep SCRIPT tells). Better, move "
             f"{printable(holder)} to a process.",
             _rows(group),
         )

@@ -96,13 +96,17 @@ def test_a_hold_that_three_threads_wait_on_inflicts_three_times_its_length():
     longest = analysis.holds(t).iloc[0]
     assert longest.thread_name == "holder"
     assert longest.duration_ns >= 200_000_000
-    # Two may come a little later than the hold began, and all stay to its end.
-    assert longest.waiters == 3 or longest.waiters == 4  # the main thread may have asked, too
-    assert 3 * 195_000_000 <= longest.inflicted_ns <= 4 * longest.duration_ns
-    assert longest.overrun_ns >= 190_000_000
+    assert longest.waiters in (3, 4)  # the main thread may have asked, too
+    begin, end = longest.start_ns, longest.start_ns + longest.duration_ns
+    waits = [r for r in t.intervals.to_pylist() if r["state"] == "wait"]
+    shared = [min(r["start_ns"] + r["duration_ns"], end) - max(r["start_ns"], begin) for r in waits]
+    assert longest.inflicted_ns == sum(max(ns, 0) for ns in shared)
+    # They want it as soon as they get a processor, on a busy machine within half the hold, and stay to its end.
+    assert longest.inflicted_ns >= 3 * 100_000_000
+    assert longest.overrun_ns >= 90_000_000
     [finding] = [f for f in analysis.findings(t).to_dict("records") if f["kind"] == "long_hold"]
     assert finding["what"].startswith("holder kept the GIL for up to 2")
-    assert finding["lost_ns"] >= 3 * 195_000_000
+    assert finding["lost_ns"] >= 3 * 100_000_000
 
 
 def test_an_idle_program_is_told_that_it_is_not_the_gil():

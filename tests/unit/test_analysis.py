@@ -312,7 +312,7 @@ def test_no_hold_overruns_by_more_than_its_length(trace):
     assert (asked.overrun_ns >= 0).all()
 
 
-@calm
+@settings(calm, max_examples=40)
 @given(traces(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_in_a_table_does_not_matter(trace, random):
     if is_tied(trace):

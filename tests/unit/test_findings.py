@@ -115,7 +115,7 @@ def test_a_thread_that_pays_the_switch_interval_each_time_is_a_convoy():
     assert found.lost_ns == pytest.approx(20 * 5 * MS, rel=0.06)
     assert "t1 comes back" in found.what
     assert "t0" in found.what
-    assert "sys.setswitchinterval(0.0005)" in found.advice
+    assert "one of 500 us could return up to" in found.advice
 
 
 @pytest.mark.parametrize(("rounds", "wait"), [(2, 5 * MS), (20, MS), (20, 13 * MS)])
