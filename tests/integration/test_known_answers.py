@@ -101,7 +101,7 @@ def test_a_hold_that_three_threads_wait_on_inflicts_three_times_its_length():
     waits = [r for r in t.intervals.to_pylist() if r["state"] == "wait"]
     shared = [min(r["start_ns"] + r["duration_ns"], end) - max(r["start_ns"], begin) for r in waits]
     assert longest.inflicted_ns == sum(max(ns, 0) for ns in shared)
-    # They want it as soon as they get a processor, on a busy machine within half the hold, and stay to its end.
+    # They want it as soon as they get a processor: on a busy machine within half the hold.
     assert longest.inflicted_ns >= 3 * 100_000_000
     assert longest.overrun_ns >= 90_000_000
     [finding] = [f for f in analysis.findings(t).to_dict("records") if f["kind"] == "long_hold"]
