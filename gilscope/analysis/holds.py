@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def holds(t: AnyTrace, over: float | None = None) -> pd.DataFrame:
 def _nanoseconds(over: float | None) -> int:
     if over is None:
         return -1
-    if isinstance(over, bool) or not isinstance(over, int | float) or not 0 <= over < 1e9:
+    if isinstance(over, bool) or not isinstance(over, Real) or not 0 <= over < 1e9:
         raise OptionError(f"over must be a number of seconds, not negative, or None; got {over!r}")
     return round(over * 1e9)
 

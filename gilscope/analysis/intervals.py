@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def switch_interval(t: AnyTrace, intervals: Sequence[float] | None = None) -> pd
     """
     asked = LADDER if intervals is None else intervals
     for value in asked:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1e9:
             raise OptionError(f"a switch interval is a number of seconds above zero, not {value!r}")
     source = of(t)
     in_force = int(source.interval_at(np.array([source.duration]))[0])
@@ -75,11 +76,11 @@ class _Waiting:
     """The waits of one GIL, taken apart."""
 
     def __init__(self, source: Source, gil: Gil) -> None:
+        columns = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
+        values = [source.numbers("handoffs", name) for name in columns]
         mine = source.numbers("handoffs", "interpreter") == gil.interpreter
-        request, drop, release, acquire, gap = (
-            source.numbers("handoffs", name)[mine]
-            for name in ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
-        )
+        mine &= _is_known(source, np.where(values[0] == NO_TIME, values[2], values[0]), values[3])
+        request, drop, release, acquire, gap = (v[mine] for v in values)
         asked = (drop != NO_TIME) & (request != NO_TIME)
         self.interval = source.interval_at(request[asked])
         self.patience = (drop - request)[asked]
@@ -120,6 +121,14 @@ class _Waiting:
     @staticmethod
     def _median(values: Int) -> float:
         return float(np.median(values)) if len(values) else 0.0
+
+
+def _is_known(source: Source, begin: Int, end: Int) -> Mask:
+    """Tell between which instants nothing was lost."""
+    if not source.lost_ns:
+        return np.ones(len(begin), np.bool_)
+    whole = source.observed(end) - source.observed(begin) == end - begin
+    return np.asarray(whole & ~source.in_hole(end))
 
 
 def _forced_out(source: Source, gil: Gil, acquire: Int) -> Mask:

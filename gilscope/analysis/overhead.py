@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -239,7 +240,7 @@ def window_edges(source: Source, seconds: float) -> Int:
     Raises:
         OptionError: it is no length, or would make more than a million windows.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+    if isinstance(seconds, bool) or not isinstance(seconds, Real):
         raise OptionError(f"expected a number of seconds, got {seconds!r}")
     step = round(seconds * 1e9) if 0 < seconds < 1e9 else 0
     if step < 1 or source.duration / step > _MOST_WINDOWS:

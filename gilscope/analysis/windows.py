@@ -8,6 +8,9 @@ import pandas as pd
 from gilscope.analysis.overhead import by_window, window_edges
 from gilscope.analysis.source import AnyTrace, Source, of
 from gilscope.analysis.spans import Int
+from gilscope.errors import OptionError
+
+_MOST_CELLS = 25_000_000
 
 
 def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
@@ -56,6 +59,11 @@ def _per_thread(source: Source, edges: Int) -> tuple[Int, Int]:
     """Return nanoseconds of run and of wait, by thread and window."""
     at = source.observed(edges)
     n = len(source.names)
+    if n * len(edges) > _MOST_CELLS:
+        raise OptionError(
+            f"{len(edges) - 1} windows of {n} threads each are too many: expected at most "
+            f"{_MOST_CELLS // max(n, 1)} windows; overhead(t, by=seconds) does not look at threads"
+        )
     both = []
     for which in ("runs", "waits"):
         covered = np.zeros((n, len(at) - 1), np.int64)

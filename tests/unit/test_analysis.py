@@ -177,6 +177,47 @@ def test_fairness_agrees_with_the_slow_twin(trace, window):
     agree(analysis.fairness(trace.recording(), window), slow.fairness(trace, window))
 
 
+@calm
+@given(traces(), st.lists(st.sampled_from([1e-6, 5e-5, 5e-4, 5e-3, 0.1]), max_size=3))
+def test_switch_intervals_agree_with_the_slow_twin(trace, intervals):
+    found = rows(analysis.switch_interval(trace.recording(), intervals))
+    expected = slow.switch_interval(trace, intervals)
+
+    assert len(found) == len(expected)
+    for mine, twin in zip(found, expected, strict=True):
+        assert mine.keys() == twin.keys()
+        for column, value in twin.items():
+            # Sums of fractions of a nanosecond, added up in another order.
+            assert mine[column] == pytest.approx(value, rel=1e-9, abs=1.01), column
+
+
+@calm
+@given(traces())
+def test_the_row_of_the_interval_in_force_is_what_was_measured(trace):
+    t = trace.recording()
+    [row] = rows(analysis.switch_interval(t, []))
+    known = sum(w.duration for g in slow.gils(trace) for w in slow.waits_of(trace, g) if w.whole)
+
+    assert row["wait_ns"] == known
+    assert row["saved_ns"] == 0
+    assert row["voluntary_ns"] >= 0
+    parts = ("patience_ns", "response_ns", "gap_ns", "voluntary_ns")
+    assert sum(row[p] for p in parts) == known
+    assert row["overhead_ns"] == analysis.overhead(t)["overhead_ns"].iloc[0]
+
+
+@pytest.mark.parametrize("bad", [0, -1.0, math.nan, math.inf, "1ms", True, None])
+def test_what_is_no_switch_interval_is_refused(bad, trace):
+    with pytest.raises(OptionError, match="a switch interval is a number of seconds above zero"):
+        analysis.switch_interval(trace.recording(), [bad])
+
+
+def test_sampled_edges_say_nothing_of_switch_intervals(trace):
+    frame = analysis.switch_interval(sampled(trace).recording())
+    assert len(frame) == 0
+    assert "saved_ns" in frame.columns
+
+
 def test_a_thousand_threads_agree_with_the_slow_twin():
     trace = round_robin(1000, 1, hold=5 * MS)
     t = trace.recording()
@@ -630,6 +671,17 @@ NO_WINDOWS = [0, -1, -0.5, math.nan, math.inf, 1e-12, 1e-9, True, "second", [1],
 def test_what_is_no_window_is_refused_with_what_was_expected(helper, window, trace):
     with pytest.raises(OptionError, match="expected"):
         helper(trace.recording(), window)
+
+
+def test_windows_of_more_threads_than_fit_are_refused(monkeypatch, trace):
+    monkeypatch.setattr(analysis.windows, "_MOST_CELLS", 10)
+    with pytest.raises(OptionError, match="expected at most"):
+        analysis.timeline(trace.recording(), trace.duration / 1e9 / 20)
+
+
+def test_a_number_of_any_kind_is_a_window(trace):
+    t = trace.recording()
+    assert len(analysis.timeline(t, np.float32(1.0))) == len(analysis.timeline(t, np.int64(1)))
 
 
 def test_a_refused_window_is_told_what_that_helper_takes(trace):
