@@ -50,6 +50,7 @@ class Directory:
     _newest: dict[int, int] = field(default_factory=dict)
     _expected: dict[int, Thread] = field(default_factory=dict)  # known of, not yet appeared
     _said: dict[int, _Said] = field(default_factory=dict)
+    _speakers: dict[int, int] = field(default_factory=dict)  # native ids
 
     def appear(self, native_id: int, time_ns: int) -> int:
         """Enter a thread when it is first seen; return its number."""
@@ -63,6 +64,13 @@ class Directory:
         """Return the number of the thread with this native id; enter it when it is new."""
         number = self._newest.get(native_id)
         return self.appear(native_id, time_ns) if number is None else number
+
+    def number_of_speaker(self, speaker: int, time_ns: int) -> int:
+        """Return the number of the thread that wrote a record; -1 where its first record was lost."""
+        if self.by_record:
+            return speaker
+        native_id = self._speakers.get(speaker)
+        return -1 if native_id is None else self.number_of(native_id, time_ns)
 
     def _known(self, native_id: int) -> Thread:
         number = self._newest.get(native_id)
@@ -79,8 +87,10 @@ class Directory:
             arg: the record's argument.
             time_ns: when it was written.
         """
-        if kind == spool.THREAD and self.by_record:
-            self.appear(arg, time_ns)
+        if kind == spool.THREAD:
+            self._speakers[speaker] = arg
+            if self.by_record:
+                self.appear(arg, time_ns)
         if kind in (spool.THREAD, spool.NAME):
             self._said[speaker] = _Said(self._known(arg))
             return

@@ -80,6 +80,10 @@ class SwitchIntervals:
         if told.whole:
             del self._told[speaker]
 
+    def told_by(self, speaker: int, thread: int) -> None:
+        """Take in the number that the thread has in the tables, of a call that has begun to be told."""
+        self._told[speaker].thread = thread
+
     def see(self, time: Int, interval_us: Int, thread: Int) -> None:
         """Take in values seen, in any order, and the calls heard since the last time.
 

@@ -138,6 +138,8 @@ class Conversion:
         ):
             self._directory.hear(k, who, what, when)
             self._intervals.hear(k, who, what, when)
+            if k == spool.INTERVAL:
+                self._intervals.told_by(who, self._directory.number_of_speaker(who, when))
 
     def _see_ticks(self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any]) -> None:
         lost = np.where(kind == spool.LOST, arg, 0).astype(np.int64)

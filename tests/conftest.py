@@ -5,12 +5,16 @@ import sys
 import threading
 
 import pytest
+from hypothesis import settings
 
 from gilscope import session
 
 # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited: programs under test
 # would never be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# For interpreters after the first: what is drawn at random does not depend on them.
+settings.register_profile("brief", max_examples=15)
 
 
 @pytest.fixture(autouse=True)

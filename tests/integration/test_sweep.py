@@ -1,6 +1,7 @@
 """Sweeps over real programs, as a function and as a script."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -84,7 +85,7 @@ def test_a_scripts_last_line_may_be_the_metric(script, bare):
     )
     assert done.returncode == 0, done.stderr
     assert "200 us" in done.stdout
-    assert "times better than 5.00 ms" in done.stdout
+    assert re.search("times better than 5.00 ms|no difference beyond noise", done.stdout)
     assert ("hand-offs/s" in done.stdout) is (bare == [])
 
 

@@ -32,21 +32,21 @@ def test_a_call_is_a_row_with_its_place(edges):
     assert rows(t) == [(5_000_000, None, "start"), (2_000_000, 5_000_000, "call")]
     [_, call] = t.switch_intervals.to_pylist()
     assert (call["file"], call["line"]) == (__file__, line)
-    assert t.threads["name"].to_pylist()[call["thread"] or 0] == "MainThread"
+    assert t.threads["name"].to_pylist()[call["thread"]] == "MainThread"
     assert "switch interval 5.00 ms, then 2.00 ms" in t.report()
 
 
-def test_a_call_in_another_thread_is_told_of_that_thread():
-    with gilscope.trace(None) as t:
+@pytest.mark.parametrize("edges", ["exact", "sampled"])
+def test_a_call_in_another_thread_is_told_of_that_thread(edges):
+    with gilscope.trace(None, edges=edges) as t:
         thread = threading.Thread(target=sys.setswitchinterval, args=(0.001,), name="library")
         thread.start()
         thread.join()
 
     [_, call] = t.switch_intervals.to_pylist()
     assert t.threads["name"].to_pylist()[call["thread"]] == "library"
-    assert [f["kind"] for f in gilscope.analysis.findings(t).to_dict("records")].count(
-        "interval_changed"
-    ) == 1
+    if edges == "exact":  # sampling hardly sees so short a life, and one thread gets no findings
+        assert gilscope.analysis.findings(t)["kind"].tolist().count("interval_changed") == 1
 
 
 def test_a_reference_taken_before_is_observed():
