@@ -1,4 +1,4 @@
-"""No switch interval is best for all: a convoy wants a small one, CPU-bound threads a large one.
+"""What the switch interval can do: a convoy wants a small one, CPU-bound threads gain nothing by it.
 
 Run it with ``python examples/switch_interval_sweep.py``. It runs both programs under several intervals, says
 what each gains, and draws both into switch_interval_sweep.png (where gilscope[plot] is installed).

@@ -43,7 +43,7 @@ def as_json(t: Recording) -> str:
     Keys: ``metadata``, ``switch_intervals`` (the table), and what functions of `gilscope.analysis` return:
     ``overhead``, ``threads``, ``findings``, ``blame`` (a row per waiting thread), ``convoys`` and ``holds``
     (the first 20 rows each), ``timeline`` and ``fairness`` (100 windows), ``handoffs`` (quantiles of its
-    columns). Times are nanoseconds; what is not known is null.
+    columns), ``switch_interval``. Times are nanoseconds; what is not known is null.
     """
     window = max(t.metadata["duration_ns"] / WINDOWS, 1) / 1e9
     blame = analysis.blame(t)
@@ -58,6 +58,7 @@ def as_json(t: Recording) -> str:
         "handoffs": _handoff_quantiles(t),
         "timeline": _records(analysis.timeline(t, window)),
         "fairness": _records(analysis.fairness(t, window)),
+        "switch_interval": _records(analysis.switch_interval(t)),
         "switch_intervals": t.switch_intervals.to_pylist(),
     }
     return json.dumps(figures, indent=2, default=_plain, allow_nan=False)

@@ -252,6 +252,12 @@ def window_edges(source: Source, seconds: float) -> Int:
     return np.concatenate((starts, np.array([source.duration])))
 
 
+def window_of_ticks(source: Source, edges: Int) -> Int:
+    """Return the number of the window into which each tick falls; what it says is of the time before."""
+    ticks = np.searchsorted(edges[1:], source.numbers("samples", "time_ns"), "left")
+    return np.minimum(ticks, len(edges) - 2)
+
+
 def by_window(source: Source, edges: Int) -> pd.DataFrame:
     """Return the columns of `overhead`, a row per window between edges in nanoseconds of the trace."""
     at = source.observed(edges)
@@ -260,8 +266,7 @@ def by_window(source: Source, edges: Int) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         frame = figures.frame(np.diff(at))
         if not source.exact:
-            ticks = np.searchsorted(edges[1:], source.numbers("samples", "time_ns"), "left")
-            ticks = np.minimum(ticks, n - 1)
+            ticks = window_of_ticks(source, edges)
             switches = np.bincount(ticks, source.numbers("samples", "switches"), minlength=n)
             frame["handoffs"] = switches.astype(np.int64)
             frame["handoffs_per_s"] = per_second(switches, np.diff(at))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gilscope.analysis.overhead import by_window, window_edges
+from gilscope.analysis import estimates
+from gilscope.analysis.overhead import by_window, window_edges, window_of_ticks
 from gilscope.analysis.source import AnyTrace, Source, of
 from gilscope.analysis.spans import Int
 from gilscope.errors import OptionError
@@ -24,8 +25,8 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
         Columns ``start_ns``, ``wall_ns`` (observed time; int64), ``held_share``, ``overhead_share``,
         ``waiters`` (mean number waiting), ``handoffs_per_s`` (float64), and for each thread N that ran or
         waited ``run_share_N`` and ``wait_share_N`` (float64, of the window). Null in a window of which
-        nothing is known because transitions were lost. With sampled edges ``held_share`` and
-        ``overhead_share`` have ``_low`` and ``_high`` (95 %, Wilson's interval for the ticks in the window).
+        nothing is known because transitions were lost. With sampled edges shares have ``_low`` and ``_high``
+        (95 %, Wilson's interval for the ticks in the window).
 
     Raises:
         OptionError: the window is no length above zero, or makes more than a million windows.
@@ -52,6 +53,10 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
             for word, ns in (("run", run), ("wait", wait))
             if run[i].any() or wait[i].any()
         }
+    if not source.exact:
+        looks = np.bincount(window_of_ticks(source, edges), minlength=len(wall))
+        for name in list(shares):
+            shares[f"{name}_low"], shares[f"{name}_high"] = estimates.wilson(source, shares[name], looks)
     return pd.concat([pd.DataFrame({"start_ns": edges[:-1]}), frame, pd.DataFrame(shares)], axis=1)
 
 

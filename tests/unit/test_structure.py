@@ -30,6 +30,8 @@ ORDER = [
     {"analysis.threads", "analysis.overhead", "analysis.holds"},
     {"analysis.windows", "analysis.comparison", "analysis.findings", "analysis.intervals"},
     {"analysis"},
+    {"plots.canvas"},
+    {"plots.lanes", "plots.latency", "plots.shares", "plots.sweeps"},
     {"plots"},
     {"report", "html", "viztracer", "viewer"},
     {"session"},

@@ -1,0 +1,96 @@
+"""How long new holders of the GIL had waited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gilscope import analysis
+from gilscope.analysis.source import AnyTrace, Source, as_recording, of
+from gilscope.analysis.spans import Int
+from gilscope.plots.canvas import (
+    PIXELS,
+    WAIT_COLOR,
+    axes,
+    decades,
+    draw_intervals,
+    finish,
+    ink,
+    label_decades,
+    patch,
+    say,
+    twin_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+_BINS_PER_DECADE = 20
+
+
+def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
+    """Draw how long new holders of the GIL had waited for it, beside the switch intervals in force.
+
+    Bars count the hand-offs, the line adds them up from the left. Hand-offs to a thread that did not wait are
+    left out. Of more than three switch intervals those longest in force are marked.
+
+    Args:
+        t: a trace, its path, its tables, or its table ``handoffs``.
+        ax: where to draw; None for a figure of its own.
+
+    Returns:
+        The axes of the bars.
+
+    Raises:
+        OptionError: ``t`` is no trace, or ``ax`` no axes.
+        GilscopeError: matplotlib is missing.
+
+    Example:
+        >>> import gilscope
+        >>> from gilscope import plots
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> plots.handoff_latency(t).get_xscale()
+        'log'
+    """
+    recording = as_recording(t)
+    source = of(recording)
+    wait = analysis.handoffs(recording)["wait_ns"].dropna().to_numpy(np.int64)
+    wait = np.sort(np.maximum(wait, 1))  # a log axis has no zero
+    intervals = _intervals(source)
+    ax = axes(ax, 3.6)
+    low, high = decades([*wait[[0, -1]], *intervals] if len(wait) else [1_000, 10_000_000, *intervals])
+    bins = np.logspace(low, high, (high - low) * _BINS_PER_DECADE + 1)
+    ax.hist(wait, bins=bins.tolist(), color=WAIT_COLOR)
+    label_decades(ax, low, high)
+    ax.set_xlabel("wait of the new holder, from its request to its acquire (time, log scale)")
+    ax.set_ylabel("hand-offs (count)")
+    ax.locator_params(axis="y", integer=True)
+    marks = [patch("wait", "hand-offs"), *_draw_cumulated(ax, wait), *draw_intervals(ax, intervals)]
+    if not len(wait):
+        ax.set_yticks([])
+        say(ax, "no hand-off ended a wait" if source.exact else "sampled edges see no waits one by one")
+    finish(ax, f"Waits that ended in a hand-off: {len(wait):,}", marks)
+    return ax
+
+
+def _intervals(source: Source) -> list[int]:
+    """Return the switch intervals in force, those longest in force first."""
+    since, value = (source.numbers("switch_intervals", name) for name in ("time_ns", "interval_ns"))
+    lasted = np.diff(np.append(np.clip(since, 0, source.duration), source.duration))
+    values, which = np.unique(np.maximum(value, 1), return_inverse=True)
+    order = np.argsort(-np.bincount(which, lasted, minlength=len(values)), kind="stable")
+    return [int(v) for v in values[order]]
+
+
+def _draw_cumulated(ax: Axes, wait: Int) -> list[Artist]:
+    """Draw how many waits were up to so long, on a twin axis; return what the legend needs."""
+    twin = twin_axes(ax, "cumulated (%)")
+    twin.set_ylim(0, 105)
+    if not len(wait):
+        return []
+    at = np.unique(np.linspace(0, len(wait) - 1, min(len(wait), PIXELS)).astype(np.int64))
+    x, y = np.append(wait[:1], wait[at]), np.append(0.0, 100 * (at + 1) / len(wait))
+    return list(twin.plot(x, y, drawstyle="steps-post", color=ink(ax), lw=1.2, label="cumulated"))
