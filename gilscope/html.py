@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from gilscope import analysis, plots
-from gilscope.analysis.source import AnyTrace, as_recording
+from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.errors import OptionError
 from gilscope.units import duration, percent, printable
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.analysis.overhead import overhead
-from gilscope.analysis.source import AnyTrace, as_recording
 from gilscope.analysis.spans import Floats
 from gilscope.analysis.threads import threads
 from gilscope.errors import OptionError

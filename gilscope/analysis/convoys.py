@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis.gils import VOLUNTARY, Gil, Spans, Threads
-from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Int, Mask, by_thread
 
 PAID = (0.5, 2.5)

@@ -11,8 +11,9 @@ import pandas as pd
 
 from gilscope.analysis.convoys import convoys
 from gilscope.analysis.holds import holds
+from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.analysis.overhead import overhead
-from gilscope.analysis.source import AnyTrace, Source, as_recording, of
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.threads import threads
 from gilscope.units import duration, percent, printable
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from gilscope.analysis import estimates
 from gilscope.analysis.gils import NO_TIME, OPEN, Gil, Spans, Threads
-from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Int, longest_first, overlaps
 from gilscope.errors import OptionError
 from gilscope.schema import RELEASES

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis.gils import FORCED, NO_TIME, Gil
-from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Floats, Int, Mask
 from gilscope.errors import OptionError
 

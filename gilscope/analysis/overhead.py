@@ -12,7 +12,8 @@ import pandas as pd
 
 from gilscope.analysis import estimates
 from gilscope.analysis.gils import Gil, Threads
-from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Floats, Int, Mask, group_quantiles
 from gilscope.errors import OptionError
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from gilscope.analysis import estimates
 from gilscope.analysis.gils import FORCED, Spans, behind_one_another
-from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Floats, Int, group_quantiles
 
 _QUANTILES = {"wait_p50_ns": 0.5, "wait_p90_ns": 0.9, "wait_p99_ns": 0.99, "wait_max_ns": 1.0}

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
+from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.overhead import by_window, window_edges, window_of_ticks
-from gilscope.analysis.source import AnyTrace, Source, of
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Int
 from gilscope.errors import OptionError
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from gilscope import schema
 from gilscope.analysis.gils import NO_TIME, RUN, WAIT
-from gilscope.analysis.source import AnyTrace, Source, codes, of
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, codes, of
 from gilscope.analysis.spans import Coverage, Int, Mask
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gilscope import analysis
-from gilscope.analysis.source import AnyTrace, Source, as_recording, of
+from gilscope.analysis.inputs import AnyTrace, as_recording
+from gilscope.analysis.source import Source, of
 from gilscope.analysis.spans import Int
 from gilscope.plots.canvas import (
     PIXELS,

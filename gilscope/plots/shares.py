@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gilscope import analysis
-from gilscope.analysis.source import AnyTrace, as_recording, of
+from gilscope.analysis.inputs import AnyTrace, as_recording
+from gilscope.analysis.source import of
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (
     COLORS,

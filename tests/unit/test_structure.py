@@ -25,6 +25,7 @@ ORDER = [
     {"units"},
     {"analysis.spans"},
     {"analysis.gils"},
+    {"analysis.inputs"},
     {"analysis.source"},
     {"analysis.estimates", "analysis.handoffs", "analysis.convoys"},
     {"analysis.threads", "analysis.overhead", "analysis.holds"},

@@ -1,0 +1,117 @@
+"""What the helpers take: a trace, its path, or its tables as Arrow or pandas; each becomes a recording."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gilscope import schema
+from gilscope.errors import OptionError
+from gilscope.folder import open_folder
+from gilscope.recording import Recording
+
+_NEEDED = {
+    "threads": ("thread",),
+    "intervals": ("thread", "state", "start_ns", "duration_ns"),
+    "handoffs": ("from_thread", "to_thread", "release_ns", "acquire_ns"),
+    "switch_intervals": ("time_ns", "interval_ns"),
+    "samples": ("time_ns",),
+}
+
+AnyTable: TypeAlias = "pa.Table | pd.DataFrame"
+AnyTrace: TypeAlias = "Recording | AnyTable | Mapping[str, AnyTable] | str | os.PathLike[str]"
+"""A trace, a path to one, its table ``intervals`` or ``handoffs``, or several by name, as Arrow or pandas."""
+
+
+def as_recording(trace: AnyTrace) -> Recording:
+    """Return what helpers take as a recording; see `of`."""
+    if isinstance(trace, Recording):
+        return trace
+    if isinstance(trace, str | os.PathLike):
+        folder, metadata, temporary = open_folder(Path(trace).absolute())
+        recording = Recording(folder, metadata)
+        if temporary:
+            for name in schema.TABLES:
+                recording.table(name)
+            _remove(folder)
+        return recording
+    if isinstance(trace, pa.Table | pd.DataFrame):
+        trace = {_name_of(trace): trace}
+    if not isinstance(trace, Mapping) or not set(trace) <= set(schema.TABLES):
+        raise OptionError(
+            "expected a trace, its path, an Arrow table or DataFrame, or a mapping of "
+            f"{', '.join(schema.TABLES)} to such tables; got {type(trace).__name__}"
+        )
+    return _from_tables({name: _typed(name, table) for name, table in trace.items()})
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name_of(table: AnyTable) -> str:
+    columns = set(table.columns if isinstance(table, pd.DataFrame) else table.column_names)
+    for name, needed in (("intervals", {"state", "duration_ns"}), ("handoffs", {"from_thread", "to_thread"})):
+        if needed <= columns:
+            return name
+    raise OptionError(
+        f"expected the columns of the table 'intervals' or 'handoffs', got {sorted(columns)}; "
+        "pass a mapping such as {'threads': ..., 'intervals': ...} for others"
+    )
+
+
+def _typed(name: str, table: AnyTable) -> pa.Table:
+    """Return a table with the schema's columns; those that are missing are null, interpreters 0."""
+    if not isinstance(table, pa.Table | pd.DataFrame):
+        raise OptionError(f"expected an Arrow table or DataFrame {name!r}, got {type(table).__name__}")
+    try:
+        if isinstance(table, pd.DataFrame):
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        typed = _cast(name, table)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise OptionError(
+            f"expected the table {name!r} with columns {_columns(name)}, got others: {error}"
+        ) from error
+    missing = [c for c in _NEEDED[name] if c not in table.column_names or typed[c].null_count]
+    if missing:
+        raise OptionError(f"expected a value in each row of {name!r} for {', '.join(missing)}")
+    return typed
+
+
+def _columns(name: str) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema.TABLES[name])
+
+
+def _cast(name: str, table: pa.Table) -> pa.Table:
+    columns = []
+    for field in schema.TABLES[name]:
+        if field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        elif field.name == "interpreter":
+            columns.append(pa.array(np.zeros(table.num_rows, np.int32)))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.Table.from_arrays(columns, schema=schema.TABLES[name])
+
+
+def _from_tables(tables: dict[str, pa.Table]) -> Recording:
+    last = [
+        tables[name][column]
+        for name, column in (("handoffs", "acquire_ns"), ("threads", "last_ns"), ("samples", "time_ns"))
+        if name in tables
+    ]
+    if "intervals" in tables:
+        last.append(pc.add(tables["intervals"]["start_ns"], tables["intervals"]["duration_ns"]))
+    ends = [pc.max(times).as_py() or 0 for times in last]
+    return Recording(
+        None, {"edges": "exact", "duration_ns": max(ends, default=0), "ticks": 0, "switches": 0}, tables
+    )
