@@ -127,12 +127,10 @@ def _estimate(row: Any, name: str, *, exact: bool) -> str:
 def _gil_lines(t: Recording, o: dict[str, Any]) -> str:
     exact = _is_exact(t)
     held, free, overhead = (_estimate(o, f"{w}_share", exact=exact) for w in ("held", "free", "overhead"))
-    lines = [
-        f"held {held}   free {free}   of it {overhead} ({duration(o['overhead_ns'])}) while somebody "
-        "waited: hand-off overhead"
-    ]
-    handoffs = f"{int(o['handoffs'])} hand-offs ({o['handoffs_per_s']:.0f}/s)"
-    waiters = f"{o['mean_waiters']:.2f} threads waiting on average"
+    lost = f"of it {overhead} ({duration(o['overhead_ns'])}) while somebody waited: hand-off overhead"
+    handoffs = f"{int(o['handoffs'])} hand-offs ({o['handoffs_per_s'] or 0:.0f}/s)"
+    waiters = f"{o['mean_waiters'] or 0:.2f} threads waiting on average"
+    lines = [f"held {held}   free {free}   {lost}"] if exact else [f"held {held}   free {free}", lost]
     if exact:
         gaps = f"gap p50 {duration(o['gap_p50_ns'])}, p99 {duration(o['gap_p99_ns'])}"
         lines.append(f"{handoffs}, {int(o['forced'])} forced, {int(o['steals'])} steals · {gaps}")

@@ -1,5 +1,6 @@
 """The helpers of `gilscope.analysis` on real traces of which the answer is known."""
 
+import json
 import threading
 import time
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 import gilscope
-from gilscope import analysis
+from gilscope import analysis, report
 from tests.support.programs import HOLDING, run_threads, spin
 
 INTERVAL_NS = 5_000_000
@@ -128,8 +129,6 @@ def test_one_thread_gets_no_advice():
 
 @pytest.mark.parametrize("edges", ["exact", "sampled"])
 def test_the_report_of_any_trace_is_at_most_100_columns_and_all_of_json(edges):
-    import json
-
     with gilscope.trace(None, edges=edges) as t:
         run_threads(lambda: spin(0.1), lambda: spin(0.1), names=("a" * 90, "tab\there"))
 
@@ -154,3 +153,13 @@ def test_a_comparison_of_repeats_has_intervals():
     assert wall.ratio_low <= wall.ratio <= wall.ratio_high
     assert set(rows[rows.thread_name.notna()].thread_name) == {"MainThread", "a", "b"}
     assert isinstance(rows, pd.DataFrame)
+
+
+def test_a_trace_of_no_length_has_a_report():
+    from gilscope.recording import Recording
+
+    facts = {"gilscope_version": "0", "python_version": "3", "not_measured": [], "switches": 0, "ticks": 0}
+    for edges in ("exact", "sampled"):
+        t = Recording(None, {**facts, "duration_ns": 0, "edges": edges})
+        assert "0 hand-offs" in report.text(t)
+        assert json.loads(report.as_json(t))["overhead"]["wall_ns"] == 0
