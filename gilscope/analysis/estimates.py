@@ -10,6 +10,8 @@ from gilscope.analysis.spans import Floats, Int
 WINDOWS = 20
 _T_95 = 2.093  # Student's t, 97.5 %, WINDOWS - 1 degrees of freedom
 _Z_95 = 1.96  # the normal distribution, 97.5 %
+_SEED = 20  # any: the same trace gives the same interval
+_RESAMPLES = 500
 _RULE_OF_THREE = 3  # what n looks never saw has a share below 3 / n (Hanley and Lippman-Hand 1983)
 
 
@@ -63,3 +65,34 @@ def wilson(source: Source, share: Floats, looks: Int) -> tuple[Floats, Floats]:
     # Rounding must not put a share of none or all outside.
     low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def poisson(source: Source, mean: Floats, looks: Int) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of a mean number of threads seen in a number of looks each, widened as above.
+
+    A number of threads that wait independently varies no more than a Poisson number of that mean, of which
+    the square root of the mean over the looks is the error; a quarter of a look is added, as by Wilson.
+    """
+    n = np.maximum(looks, 1)
+    half = _Z_95 * np.sqrt(mean / n + _Z_95**2 / (4 * n**2)) + source.disturbed
+    return np.maximum(mean - half, 0.0), mean + half
+
+
+def fairness(source: Source, run: Int, wait: Int) -> tuple[float, float]:
+    """Return the 95 % interval of Jain's index, by block bootstrap (Künsch 1989) over windows of `edges`.
+
+    Args:
+        source: a trace with sampled edges.
+        run: nanoseconds by thread and window.
+        wait: likewise.
+    """
+    draws = np.random.default_rng(_SEED).integers(0, WINDOWS, (_RESAMPLES, WINDOWS))
+    ran, waited = (ns[:, draws].sum(axis=-1).astype(np.float64) for ns in (run, wait))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        got = np.where(ran + waited > 0, ran / (ran + waited), 0.0)
+        index = got.sum(axis=0) ** 2 / ((ran + waited > 0).sum(axis=0) * (got**2).sum(axis=0))
+    index = index[np.isfinite(index)]
+    if not len(index):
+        return float("nan"), float("nan")
+    low, high = np.quantile(index, [0.025, 0.975])
+    return max(float(low) - source.disturbed, 0.0), min(float(high) + source.disturbed, 1.0)

@@ -121,9 +121,9 @@ def overhead(t: AnyTrace, by: Literal["thread", "interpreter"] | float | None = 
         ``handoffs_per_s``, ``gap_p50_ns``, ``gap_p90_ns``, ``gap_p99_ns``, ``gap_max_ns``, ``mean_waiters``
         (float64; null by thread); and for one row ``lost_ns``, how much of the trace is left out because
         transitions were lost there. With sampled edges times, shares and ``mean_waiters`` have ``_low`` and
-        ``_high`` (95 %, see `gilscope.analysis`; in windows Wilson's interval for the ticks in each, and
-        none of ``mean_waiters``; none by thread), ``handoffs`` is the GIL's own count of switches (null by
-        thread), ``forced``, ``steals`` and gaps are null.
+        ``_high`` (95 %, see `gilscope.analysis`; per window by Wilson's interval and Poisson's); by thread
+        the wall time is that of the trace, free time and overhead are null; ``handoffs`` is the GIL's own
+        count of switches (null by thread), ``forced``, ``steals`` and gaps are null.
 
     Raises:
         OptionError: ``by`` is none of those.
@@ -208,10 +208,26 @@ def _by_thread(source: Source) -> pd.DataFrame:
     frame = figures.frame(np.array([source.wall])).assign(mean_waiters=np.nan)
     if not source.exact:
         frame["handoffs"], frame["handoffs_per_s"] = pd.NA, np.nan
+        frame = _held_by(source, frame)
     frame.insert(0, "thread", np.arange(n))
     frame.insert(1, "thread_name", source.names)
     took = np.bincount(np.concatenate([gil.runs.thread for gil in source.gils]), minlength=n) > 0
     return frame[took].reset_index(drop=True)
+
+
+def _held_by(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep of each thread's part what samples can tell, which is how long it held the GIL."""
+    at = estimates.edges(source)
+    per_gil = [[np.diff(c.until(at)) for c in source.coverages(gil.runs)] for gil in source.gils]
+    covered = np.sum(np.array(per_gil, np.int64).reshape(len(per_gil), -1, estimates.WINDOWS), axis=0)
+    half = estimates.half_widths(source, covered)
+    share = covered.sum(axis=1) / max(source.wall, 1)
+    frame["wall_ns"], frame["held_share"] = source.wall, share
+    for end, value in (("low", np.maximum(share - half, 0.0)), ("high", np.minimum(share + half, 1.0))):
+        frame[f"held_share_{end}"], frame[f"held_ns_{end}"] = value, value * source.wall
+    frame[["free_share", "overhead_share"]] = np.nan
+    unknown = frame[["free_ns", "overhead_ns"]].astype("Int64").mask(np.ones((len(frame), 2), np.bool_))
+    return frame.assign(**{name: unknown[name] for name in unknown})
 
 
 def _of_threads(source: Source, gil: Gil, n: int) -> Figures:
@@ -276,6 +292,8 @@ def by_window(source: Source, edges: Int) -> pd.DataFrame:
                 low, high = estimates.wilson(source, frame[f"{word}_share"].to_numpy(), looks)
                 frame[f"{word}_share_low"], frame[f"{word}_share_high"] = low, high
                 frame[f"{word}_ns_low"], frame[f"{word}_ns_high"] = low * figures.wall, high * figures.wall
+            low, high = estimates.poisson(source, frame["mean_waiters"].to_numpy(np.float64), looks)
+            frame["mean_waiters_low"], frame["mean_waiters_high"] = low, high
     return frame.astype({"handoffs": "Int64"})
 
 

@@ -26,8 +26,8 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
         Columns ``start_ns``, ``wall_ns`` (observed time; int64), ``held_share``, ``overhead_share``,
         ``waiters`` (mean number waiting), ``handoffs_per_s`` (float64), and for each thread N that ran or
         waited ``run_share_N`` and ``wait_share_N`` (float64, of the window). Null in a window of which
-        nothing is known because transitions were lost. With sampled edges shares have ``_low`` and ``_high``
-        (95 %, Wilson's interval for the ticks in the window).
+        nothing is known because transitions were lost. With sampled edges shares and ``waiters`` have
+        ``_low`` and ``_high`` (95 %, Wilson's interval and Poisson's for the ticks in the window).
 
     Raises:
         OptionError: the window is no length above zero, or makes more than a million windows.
@@ -43,9 +43,10 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
     edges = window_edges(source, window)
     frame = by_window(source, edges)
     kept = ["wall_ns", "held_share", "overhead_share", "mean_waiters", "handoffs_per_s"]
-    kept += [c for c in frame if str(c).startswith(("held_share_", "overhead_share_"))]
+    kept += [c for c in frame if str(c).startswith(("held_share_", "overhead_share_", "mean_waiters_"))]
     wall = np.diff(source.observed(edges))
-    frame = frame[kept].rename(columns={"mean_waiters": "waiters"}).assign(wall_ns=wall)
+    frame = frame[kept].rename(columns=lambda c: str(c).replace("mean_waiters", "waiters"))
+    frame = frame.assign(wall_ns=wall)
     run, wait = _per_thread(source, edges)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = {
@@ -93,7 +94,8 @@ def fairness(t: AnyTrace, window: float | None = None) -> pd.DataFrame:
 
     Returns:
         Columns ``start_ns``, ``threads`` (n; int64) and ``fairness`` (float64; null where no thread wanted
-        the GIL, or none got it).
+        the GIL, or none got it). With sampled edges ``fairness_low`` and ``fairness_high`` (95 %, block
+        bootstrap over 20 windows of the trace; null with a ``window``, which has too few ticks for it).
 
     Raises:
         OptionError: the window is no length above zero, or makes more than a million windows.
@@ -114,4 +116,10 @@ def fairness(t: AnyTrace, window: float | None = None) -> pd.DataFrame:
         got = np.where(wanted, run / (run + wait), 0.0)
         n = wanted.sum(axis=0)
         index = got.sum(axis=0) ** 2 / (n * (got**2).sum(axis=0))
-    return pd.DataFrame({"start_ns": edges[:-1], "threads": n, "fairness": index})
+    frame = pd.DataFrame({"start_ns": edges[:-1], "threads": n, "fairness": index})
+    if not source.exact:
+        parts = _per_thread(source, estimates.edges(source))
+        low, high = estimates.fairness(source, *parts) if window is None else (np.nan, np.nan)
+        frame["fairness_low"] = np.minimum(low, frame["fairness"])
+        frame["fairness_high"] = np.maximum(high, frame["fairness"])
+    return frame

@@ -760,12 +760,15 @@ def test_sampled_figures_lie_in_their_intervals_and_what_samples_cannot_tell_is_
 
     by_thread = analysis.overhead(t, by="thread")
     null(by_thread, "handoffs", "handoffs_per_s", "forced", "steals", "mean_waiters", *gaps)
-    assert not [c for c in by_thread if c.endswith(("_low", "_high"))]
+    null(by_thread, "free_ns", "free_share", "overhead_ns", "overhead_share")
+    inside(by_thread, "held_ns")
+    inside(by_thread, "held_share")
 
     by_window = analysis.overhead(t, by=max(trace.duration / 7e9, 1e-9))
     for word in TIMES_AND_SHARES:
         inside(by_window, f"{word}_ns")
         inside(by_window, f"{word}_share")
+    inside(by_window, "mean_waiters")
     null(by_window, "forced", "steals", *gaps)
     assert by_window["handoffs"].sum() == t.samples["switches"].to_numpy().sum()
 
@@ -790,6 +793,13 @@ def test_sampled_figures_lie_in_their_intervals_and_what_samples_cannot_tell_is_
     timeline = analysis.timeline(t, max(trace.duration / 7e9, 1e-9))
     inside(timeline, "held_share")
     inside(timeline, "overhead_share")
+    inside(timeline, "waiters")
+    for share in [c for c in timeline if str(c)[-1].isdigit()]:
+        inside(timeline, share)
+
+    whole = analysis.fairness(t)
+    if whole["fairness"].notna().all():
+        inside(whole, "fairness")
 
     handoffs = analysis.handoffs(t)
     null(
@@ -889,20 +899,23 @@ def test_the_documented_columns_are_there(edges, trace):
     assert columns(analysis.overhead(t, by="interpreter")) == sorted(
         {*_COUNTS, *estimated, *waiters, "interpreter"}
     )
+    held = [f"held_{unit}{end}" for unit in ("ns", "share") for end in ends]
     assert columns(analysis.overhead(t, by="thread")) == sorted(
-        [*_COUNTS, *_OVERHEAD, "thread", "thread_name"]
+        {*_COUNTS, *_OVERHEAD, *held, "thread", "thread_name"}
     )
-    assert columns(analysis.overhead(t, by=0.01)) == sorted([*_COUNTS, *estimated, "start_ns"])
+    assert columns(analysis.overhead(t, by=0.01)) == sorted({*_COUNTS, *estimated, *waiters, "start_ns"})
     assert columns(analysis.threads(t)) == sorted(
         [*_THREAD_COUNTS, *(f"{c}{end}" for c in [*_THREAD, "slowdown"] for end in ends)]
     )
     holders = [f"{c}{end}" for c in (0, 1, 2, "free") for end in ends]
     assert columns(analysis.blame(t)) == sorted(holders)
     shares = [f"{w}_share{end}" for w in ("held", "overhead") for end in ends]
-    windows = ["start_ns", "wall_ns", "waiters", "handoffs_per_s"]
+    windows = ["start_ns", "wall_ns", "handoffs_per_s", *(f"waiters{end}" for end in ends)]
     per_thread = [f"{w}_share_{i}{end}" for w in ("run", "wait") for i in range(3) for end in ends]
     assert columns(analysis.timeline(t)) == sorted([*shares, *windows, *per_thread])
-    assert columns(analysis.fairness(t)) == ["fairness", "start_ns", "threads"]
+    assert columns(analysis.fairness(t)) == sorted(
+        ["start_ns", "threads", *(f"fairness{end}" for end in ends)]
+    )
     assert list(analysis.convoys(t)) == [
         *("thread", "thread_name", "holder", "holder_name", "start_ns", "end_ns"),
         *("rounds", "mean_wait_ns", "lost_ns", "idle_ns"),
