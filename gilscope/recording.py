@@ -79,6 +79,11 @@ class Recording:
         """One row per tick of the sampler."""
         return self.table("samples")
 
+    @property
+    def marks(self) -> pa.Table:
+        """One row per mark or region that the program named."""
+        return self.table("marks")
+
     def table(self, name: str) -> pa.Table:
         """Return a whole table by its name.
 

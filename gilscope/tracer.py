@@ -172,7 +172,7 @@ class Trace(Recording):
 
         self._require_ready()
         with progress_bar("writing the timeline", self.intervals.num_rows) as done:
-            viztracer.export(self, Path(path), done)
+            viztracer.export(self, Path(path), progress=done)
         return Path(path)
 
     def view(self, *, port: int = 0, open_browser: bool = True) -> None:

@@ -128,6 +128,21 @@ static PyObject *core_stop(PyObject *self, PyObject *unused)
         out.hooks_stayed ? Py_True : Py_False);
 }
 
+PyDoc_STRVAR(flush_doc, "flush($module, /)\n--\n\n"
+                        "Have all that is recorded by now in the spool file; without effect when "
+                        "no recording is active.");
+
+static PyObject *core_flush(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    if (gs_recorder_active()) {
+        uint32_t asked = gs_recorder_ask_flush();
+        Py_BEGIN_ALLOW_THREADS gs_recorder_await_flush(asked);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *slots_hold(int n)
 {
     PyObject *list = PyList_New(n);
@@ -270,6 +285,7 @@ static PyObject *core_event_cost(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"start", (PyCFunction)(void (*)(void))core_start, METH_VARARGS | METH_KEYWORDS, start_doc},
     {"stop", core_stop, METH_NOARGS, stop_doc},
+    {"flush", core_flush, METH_NOARGS, flush_doc},
     {"prove", (PyCFunction)(void (*)(void))core_prove, METH_VARARGS | METH_KEYWORDS, prove_doc},
     {"name_thread", core_name_thread, METH_VARARGS, name_doc},
     {"note_interval", core_note_interval, METH_VARARGS, interval_doc},

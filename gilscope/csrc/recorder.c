@@ -25,6 +25,7 @@ static struct {
     struct gs_ring ring;
     struct gs_spool spool;
     struct gs_sampler sampler;
+    struct gs_flushes flushes;
     pthread_t thread;
 } now;
 
@@ -177,6 +178,7 @@ static void start_sampler(const struct gs_options *o, struct gs_outcome *out)
         see_gil, o->observe ? see_states : NULL, see_cpus, gs_sampler_wait, see_clock, keep, flush,
     };
     now.sampler.ring = &now.ring;
+    now.sampler.flushes = &now.flushes;
     now.sampler.period_ns = o->period_ns;
     now.sampler.jitter = o->observe;
     int error = create_thread();
@@ -274,6 +276,16 @@ void gs_recorder_join(struct gs_outcome *out)
     if (now.spool.error)
         fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
     atomic_store(&now.busy, false);
+}
+
+uint32_t gs_recorder_ask_flush(void)
+{
+    return gs_sampler_ask_flush(&now.sampler);
+}
+
+void gs_recorder_await_flush(uint32_t asked)
+{
+    gs_sampler_await_flush(&now.flushes, asked);
 }
 
 bool gs_recorder_active(void)

@@ -50,6 +50,11 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out);
 void gs_recorder_stop(void);
 void gs_recorder_join(struct gs_outcome *out);
 
+/* Has all that is recorded by now written to the file: ask with the GIL, while a recording is on,
+ * then wait without it. */
+uint32_t gs_recorder_ask_flush(void);
+void gs_recorder_await_flush(uint32_t asked);
+
 /* True from start to stop. The caller holds the GIL: as long as it does, the answer stays true. */
 bool gs_recorder_active(void);
 /* True where stamps are those of the processor. */

@@ -9,7 +9,7 @@
 
 /* The kernel's numbers for futex(2): a C library without kernel headers (musl) has no
  * <linux/futex.h>. */
-enum { WAKE_PRIVATE = 1 | 128, WAIT_UNTIL_PRIVATE = 9 | 128, ANY_BIT = -1 };
+enum { WAIT_PRIVATE = 128, WAKE_PRIVATE = 1 | 128, WAIT_UNTIL_PRIVATE = 9 | 128, ANY_BIT = -1 };
 
 static struct gs_state states[GS_MOST_THREADS];
 static struct gs_cpu cpus[GS_MOST_THREADS];
@@ -104,6 +104,26 @@ static void finish(struct gs_sampler *s, uint64_t now)
     s->calls.flush(s->context);
 }
 
+static void tell_flushed(struct gs_sampler *s, uint32_t asked)
+{
+    if (atomic_exchange(&s->flushes->done, asked) != asked)
+        syscall(SYS_futex, &s->flushes->done, WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+uint32_t gs_sampler_ask_flush(struct gs_sampler *s)
+{
+    uint32_t asked = atomic_fetch_add(&s->flushes->asked, 1) + 1;
+    gs_sampler_ring_bell(&s->bell);
+    return asked;
+}
+
+void gs_sampler_await_flush(struct gs_flushes *f, uint32_t asked)
+{
+    uint32_t done;
+    while ((int32_t)((done = atomic_load(&f->done)) - asked) < 0)
+        syscall(SYS_futex, &f->done, WAIT_PRIVATE, done, NULL, NULL, 0);
+}
+
 void gs_sampler_run(struct gs_sampler *s)
 {
     uint64_t now = s->calls.clock(s->context).monotonic_ns;
@@ -111,16 +131,19 @@ void gs_sampler_run(struct gs_sampler *s)
     s->next_ns = now; /* the first look at once: it is the state the trace begins in */
     while (!atomic_load(&s->stop)) {
         bool due = now >= s->next_ns;
+        uint32_t asked = atomic_load(&s->flushes->asked);
         look_once(s, due, now);
         if (due)
             plan_next(s, now);
-        if (now >= s->next_flush_ns) {
+        if (now >= s->next_flush_ns || asked != atomic_load(&s->flushes->done)) {
             s->calls.flush(s->context);
             s->next_flush_ns = now + GS_FLUSH_EVERY_NS;
+            tell_flushed(s, asked);
         }
         now = s->calls.wait(s->context, s->next_ns, &s->bell);
     }
     finish(s, now);
+    tell_flushed(s, atomic_load(&s->flushes->asked));
     s->cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 

@@ -34,10 +34,17 @@ struct gs_sampler_calls {
     void (*flush)(void *context);
 };
 
+/* Who wants all that is recorded by now to be in the file counts `asked` up and waits until `done`
+ * has come as far. Outlives samplers: a waiter may wake up when its sampler has ended. */
+struct gs_flushes {
+    _Atomic uint32_t asked, done;
+};
+
 struct gs_sampler {
     struct gs_sampler_calls calls;
     void *context;
     struct gs_ring *ring;
+    struct gs_flushes *flushes;
     uint64_t period_ns;
     bool jitter; /* ticks come at random instants around the period, or they beat with the switch
                     interval */
@@ -56,5 +63,10 @@ uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bel
 
 /* Wakes the sampler. Any thread, any lock; keeps errno. */
 void gs_sampler_ring_bell(_Atomic uint32_t *bell);
+
+/* Returns when all that was recorded before gs_sampler_ask_flush() is in the file, or the sampler
+ * has ended. Any thread; asking happens before the sampler is told to stop. */
+uint32_t gs_sampler_ask_flush(struct gs_sampler *s);
+void gs_sampler_await_flush(struct gs_flushes *f, uint32_t asked);
 
 #endif

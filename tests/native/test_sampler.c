@@ -25,6 +25,7 @@ struct kept {
 
 static struct gs_ring ring;
 static struct gs_sampler sampler;
+static struct gs_flushes flushes;
 
 static struct world {
     uint64_t now;
@@ -128,6 +129,7 @@ static void make_world(unsigned stop_after)
                                               fake_clock, fake_append, fake_flush};
     sampler.context = &w;
     sampler.ring = &ring;
+    sampler.flushes = &flushes;
     sampler.period_ns = PERIOD;
 }
 
@@ -258,6 +260,44 @@ static void what_was_gathered_is_flushed_every_50_ms(void)
     CHECK_EQUAL(w.n_flushes, 5);
     for (unsigned i = 0; i < 4; i++)
         CHECK_EQUAL(w.flushed_at[i], START + i * 50 * MS);
+}
+
+static uint32_t asked_flush;
+
+static void put_one_and_ask(void)
+{
+    if (w.waits == 2) {
+        put(1);
+        asked_flush = gs_sampler_ask_flush(&sampler);
+        CHECK_EQUAL(flushes.done + 1, asked_flush);
+    }
+}
+
+static void who_asks_has_all_so_far_flushed(void)
+{
+    make_world(4);
+    w.during_wait = put_one_and_ask;
+    gs_sampler_run(&sampler);
+    gs_sampler_await_flush(&flushes, asked_flush); /* would hang if nobody had told */
+    CHECK_EQUAL(flushes.done, asked_flush);
+    CHECK_EQUAL(w.n_flushes, 3); /* at the beginning, when asked, and at the end */
+    CHECK_EQUAL(w.flushed_at[1], START + 2 * PERIOD);
+    CHECK_EQUAL(w.kept[2].n_records, 1);
+}
+
+static void ask_last(void)
+{
+    if (w.waits == w.stop_after)
+        asked_flush = gs_sampler_ask_flush(&sampler);
+}
+
+static void a_sampler_that_ends_leaves_nobody_waiting(void)
+{
+    make_world(2);
+    w.during_wait = ask_last;
+    gs_sampler_run(&sampler);
+    gs_sampler_await_flush(&flushes, asked_flush);
+    CHECK_EQUAL(flushes.done, asked_flush);
 }
 
 static void states_are_left_out_where_nobody_asked(void)
@@ -442,6 +482,8 @@ int main(void)
     RUN(jitter_stays_between_half_and_one_and_a_half_periods);
     RUN(cpu_times_are_read_every_100_ms);
     RUN(what_was_gathered_is_flushed_every_50_ms);
+    RUN(who_asks_has_all_so_far_flushed);
+    RUN(a_sampler_that_ends_leaves_nobody_waiting);
     RUN(states_are_left_out_where_nobody_asked);
     RUN(a_long_drain_makes_several_batches);
     RUN(a_drain_goes_on_over_the_end_of_the_ring);

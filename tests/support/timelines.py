@@ -68,17 +68,26 @@ def events(text: str | bytes) -> list[dict[str, Any]]:
 
 
 def slices(text: str | bytes) -> list[Row]:
-    """Read a timeline back into rows, with starts counted from the start of the trace."""
+    """Read a timeline of one GIL back into rows, with starts counted from the start of the trace."""
     return [
         (
-            event["tid"] - FIRST_TID,
+            event["args"]["thread"],
             event["name"],
-            _ns(event["ts"]) - ZERO_NS,
-            _ns(event["dur"]),
-            event.get("args", {}).get("release"),
+            ns(event["ts"]) - ZERO_NS,
+            ns(event["dur"]),
+            event["args"].get("release"),
         )
         for event in events(text)
-        if event["ph"] == "X"
+        if event["ph"] == "X" and event["tid"] > FIRST_TID and event["name"] in ("run", "wait")
+    ]
+
+
+def held(text: str | bytes) -> list[tuple[str, int, int]]:
+    """Return the slices of the holder's lane: name, start, duration."""
+    return [
+        (event["name"], ns(event["ts"]) - ZERO_NS, ns(event["dur"]))
+        for event in events(text)
+        if event["ph"] == "X" and event["tid"] == FIRST_TID
     ]
 
 
@@ -101,7 +110,8 @@ def two_at_a_time(count: int, lanes: int, step_ns: int = 5_000_001) -> list[Row]
     return rows
 
 
-def _ns(micros: Decimal) -> int:
-    ns = Decimal(micros) * 1000
-    assert ns == int(ns), f"{micros} us is not a whole number of nanoseconds"
-    return int(ns)
+def ns(micros: Decimal) -> int:
+    """Return microseconds as whole nanoseconds."""
+    exact = Decimal(micros) * 1000
+    assert exact == int(exact), f"{micros} us is not a whole number of nanoseconds"
+    return int(exact)

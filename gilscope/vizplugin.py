@@ -1,0 +1,99 @@
+"""A plugin of VizTracer that records the GIL while VizTracer traces: no change to the program is needed.
+
+``viztracer --plugins "gilscope.vizplugin --period 0.001" -- script.py`` adds the GIL's lanes to the report, and
+for children of the program too, each with lanes of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from multiprocessing import util
+from typing import Any
+
+from gilscope.errors import GilscopeError
+from gilscope.options import EDGES
+from gilscope.recording import Recording
+from gilscope.tracer import Trace, trace
+from gilscope.viztracer.plugin import GilLanes, warn
+
+
+def get_vizplugin(text: str) -> Recorder:
+    """Return the plugin; VizTracer calls this.
+
+    Args:
+        text: what the user gave behind ``--plugins``: the module's name, and options of ours.
+
+    Example:
+        >>> get_vizplugin("gilscope.vizplugin --period 0.001").support_version()
+        '1.0.0'
+    """
+    parser = argparse.ArgumentParser(prog="gilscope.vizplugin", description=__doc__)
+    parser.add_argument("--edges", choices=EDGES, default="auto", help="how edges are known (default: auto)")
+    parser.add_argument("--period", type=float, metavar="SECONDS", help="time between two ticks")
+    parser.add_argument("--switch-interval", type=float, metavar="SECONDS", help="switch interval to set")
+    options = parser.parse_args(shlex.split(text)[1:])
+    return Recorder(**vars(options))
+
+
+class Recorder(GilLanes):
+    """Records from where VizTracer starts to where it stops, and adds the lanes when it saves.
+
+    Args:
+        **options: of `gilscope.trace`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(self._recorded)
+        self._options = options
+        self._finished: list[Trace] = []
+        self._saved = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tracing: Any = None
+        self._pid = os.getpid()
+        util.register_after_fork(self, Recorder._in_child)
+
+    def _recorded(self) -> list[Recording]:
+        self._saved = True
+        return list(self._finished)
+
+    def hear(self, when: str | None) -> dict[str, Any]:
+        """Start, stop, and hand over with VizTracer."""
+        if when == "pre-start":
+            self._start()
+        elif when == "post-stop":
+            self._stop()
+        return super().hear(when)
+
+    def _start(self) -> None:
+        if self._saved:
+            # What VizTracer collects from here on goes into another report.
+            self._saved, self._finished = False, []
+        try:
+            self._tracing = trace(None, quiet=True, **self._options)
+            self._current = self._tracing.__enter__()
+        except GilscopeError as error:
+            self._tracing = None
+            warn(error)
+
+    def _stop(self) -> None:
+        tracing, self._tracing = self._tracing, None
+        if tracing is not None:
+            tracing.__exit__(None, None, None)
+            self._finished.append(self._current)
+
+    def _in_child(self) -> None:
+        """Record the child of a fork, which VizTracer goes on to trace: it calls no plugin there."""
+        collecting = self._tracing is not None
+        self._finished, self._saved = [], False
+        self._begin()
+        if collecting:
+            self._start()
+
+    def end(self) -> None:
+        """Drop what has been recorded: its folders go with it."""
+        self._stop()
+        self._finished = []

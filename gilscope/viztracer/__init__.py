@@ -1,0 +1,14 @@
+"""The timeline: a recording as the Chrome-trace JSON that VizTracer's viewer opens, alone or merged.
+
+Every thread has one lane of slices named ``run`` and ``wait``, every GIL one that says who held it. Lanes are
+virtual threads (tids no Linux thread can have), so merging with a VizTracer report never puts a GIL
+slice between function slices.
+
+Times are ``CLOCK_MONOTONIC`` in microseconds, VizTracer's own time base, printed from whole nanoseconds.
+"""
+
+from gilscope.viztracer.files import SUFFIXES, export
+from gilscope.viztracer.lanes import FIRST_TID
+from gilscope.viztracer.selection import MOST_SLICES
+
+__all__ = ["FIRST_TID", "MOST_SLICES", "SUFFIXES", "export"]

@@ -1,0 +1,188 @@
+"""What stands beside the slices: counters, arrows from release to acquire, and instants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gilscope.analysis.spans import Coverage
+from gilscope.recording import Recording
+from gilscope.units import duration
+from gilscope.viztracer import text
+from gilscope.viztracer.details import Ends
+from gilscope.viztracer.lanes import Lanes
+from gilscope.viztracer.regions import Marks
+from gilscope.viztracer.rows import NO_TIME, RUN, WAIT, Handoffs, Int, Intervals
+from gilscope.viztracer.selection import Part
+
+_MOST_POINTS = 200_000
+_SHARES = 1000
+_SHORTEST_SHARE_NS = 100_000
+_EXACT_TIME = "time"  # stands for a time with three decimals, which a float would round
+
+
+def waiters(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[memoryview]:
+    """Yield the text of counters of the threads that wait for each GIL.
+
+    Where the number changes more often than the viewer can draw, each point is the greatest number of a
+    short stretch.
+    """
+    for gil in lanes.gils:
+        waits = rows[(rows.state == WAIT) & (rows.gil == gil)]
+        time = np.concatenate((waits.start, waits.end))
+        step = np.repeat(np.array([1, -1], np.int64), len(waits))
+        order = np.lexsort((-step, time))
+        time, count = time[order], np.cumsum(step[order])
+        last_of_instant = np.flatnonzero(np.diff(time, append=-1) != 0)
+        time, count = time[last_of_instant], count[last_of_instant]
+        if len(time) > _MOST_POINTS:
+            first = np.arange(0, len(time), -(-len(time) // _MOST_POINTS))
+            time, count = time[first], np.maximum.reduceat(count, first)
+        yield from _counters(pid, zero_ns, _counter_name(gil, lanes), "waiters", time, text.numbers(count))
+
+
+def held_share(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes, part: Part) -> Iterator[memoryview]:
+    """Yield the text of counters of how much of a short stretch of time each GIL was held, in percent."""
+    length = part.end_ns - part.start_ns
+    stretches = max(min(_SHARES, length // _SHORTEST_SHARE_NS), 1)
+    edges = np.linspace(part.start_ns, part.end_ns, stretches + 1).round().astype(np.int64)
+    for gil in lanes.gils:
+        runs = rows[(rows.state == RUN) & (rows.gil == gil)]
+        held = np.diff(Coverage(runs.start, runs.end).until(edges))
+        percent = np.round(100 * held / np.maximum(np.diff(edges), 1)).astype(np.int64)
+        name = _counter_name(gil, lanes)
+        yield from _counters(pid, zero_ns, name, "held %", edges[:-1], text.numbers(percent))
+
+
+def _counter_name(gil: int, lanes: Lanes) -> str:
+    return f"GIL {gil}" if len(lanes.gils) > 1 else "GIL"
+
+
+def _counters(
+    pid: int, zero_ns: int, name: str, key: str, time: Int, value: pa.Array
+) -> Iterator[memoryview]:
+    for offset in range(0, len(time), text.ROWS_PER_STEP):
+        step = slice(offset, offset + text.ROWS_PER_STEP)
+        yield text.content(
+            ',\n{"ts":',
+            *text.micros(time[step] + zero_ns),
+            f',"pid":{pid},"tid":{pid},"ph":"C","name":"{name}","args":{{"{key}":',
+            value[step],
+            "}}",
+        )
+
+
+def arrows(
+    pid: int, zero_ns: int, rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes
+) -> Iterator[memoryview]:
+    """Yield the text of arrows from the end of a run to the beginning of the next thread's.
+
+    An arrow belongs to the slices in which its ends lie, so it begins and ends inside of them.
+    """
+    runs = np.flatnonzero((rows.state == RUN) & (rows.end > rows.start))
+    run_of = [np.full(len(handoffs) + 1, -1, np.int64) for _ in range(2)]
+    for of, at in zip(run_of, (ends.released, ends.acquired), strict=True):
+        of[at[runs]] = runs  # position -1, the last, takes what has no hand-off
+    number = np.flatnonzero((run_of[0][:-1] >= 0) & (run_of[1][:-1] >= 0))
+    left, got = (rows[of[number]] for of in run_of)
+    for kind, side, time in (
+        ('"ph":"s"', left, left.end - 1),
+        ('"ph":"f","bp":"e"', got, np.minimum(got.start + 1, got.end - 1)),
+    ):
+        tail = f',"tid":{{}},"pid":{pid},{kind},"cat":"gil","name":"hand-off","id":'
+        lane = text.repeated(lanes.of(side.gil, side.thread), tail)
+        for offset in range(0, len(number), text.ROWS_PER_STEP):
+            step = slice(offset, offset + text.ROWS_PER_STEP)
+            yield text.content(
+                ',\n{"ts":',
+                *text.micros(time[step] + zero_ns),
+                lane[step],
+                text.numbers(_arrow_id(pid, lanes) + number[step]),
+                "}",
+            )
+
+
+def _arrow_id(pid: int, lanes: Lanes) -> int:
+    """Return an id below which no arrow of this trace is: those of other processes have other ones."""
+    return (pid << 28) + (min(lanes.holders.values()) & 0xFFFFF)
+
+
+def drop_requests(
+    pid: int, zero_ns: int, handoffs: Handoffs, lanes: Lanes, part: Part
+) -> Iterator[memoryview]:
+    """Yield the text of instants at which a waiter asked the holder to let the GIL go."""
+    asked = np.flatnonzero(handoffs.drop_request != NO_TIME)
+    asked = asked[handoffs.drop_request[asked] >= part.start_ns]
+    names = pa.array([*text.quoted(lanes.labels()), '"thread"'])
+    tid = lanes.of(handoffs.gil[asked], handoffs.to_thread[asked])
+    time, holder = handoffs.drop_request[asked], names.take(pa.array(handoffs.from_thread[asked]))
+    yield from _instants(pid, zero_ns, tid, time, '"drop request"', ('"asks":', holder))
+
+
+def marks(pid: int, zero_ns: int, rows: Marks, lanes: Lanes) -> Iterator[memoryview]:
+    """Yield the text of the program's marks, on the lanes of their threads."""
+    if len(rows):
+        name = pa.array(text.quoted(rows.names)).take(pa.array(rows.name))
+        yield from _instants(pid, zero_ns, lanes.homes(rows.thread), rows.start, name, ('"mark":true',))
+
+
+def _instants(
+    pid: int, zero_ns: int, tid: Int, time: Int, name: pa.Array | str, args: tuple[Any, ...]
+) -> Iterator[memoryview]:
+    lane = text.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"i","s":"t","cat":"gil","name":')
+    for offset in range(0, len(time), text.ROWS_PER_STEP):
+        step = slice(offset, offset + text.ROWS_PER_STEP)
+        yield text.content(
+            ',\n{"ts":',
+            *text.micros(time[step] + zero_ns),
+            lane[step],
+            name if isinstance(name, str) else name[step],
+            ',"args":{',
+            *(a if isinstance(a, str) else a[step] for a in args),
+            "}}",
+        )
+
+
+def switch_intervals(
+    pid: int, zero_ns: int, recording: Recording, lanes: Lanes, part: Part
+) -> Iterator[bytes]:
+    """Yield a mark for each change of the switch interval, in the lane of its thread where that is known."""
+    for row in recording.switch_intervals.to_pylist()[1:]:
+        if not part.start_ns <= row["time_ns"] <= part.end_ns:
+            continue
+        args = {"source": row["source"], "before": duration(row["previous_ns"])}
+        if row["file"] is not None:
+            args["caller"] = f"{row['file'].translate(text.CONTROLS)}:{row['line']}"
+        name = f"switch interval {duration(row['interval_ns'])}"
+        yield _instant(pid, zero_ns + row["time_ns"], lanes.home(row["thread"]), name, args)
+
+
+def lost(pid: int, zero_ns: int, recording: Recording, lanes: Lanes, part: Part) -> Iterator[bytes]:
+    """Yield a mark where each span begins in which transitions were lost, on the holder's lane."""
+    samples = recording.samples
+    dropped = samples["dropped"].fill_null(0).to_numpy()
+    time = samples["time_ns"].to_numpy()
+    for i in np.flatnonzero(dropped > 0).tolist():
+        begin, end = int(time[i - 1]) if i else 0, int(time[i])
+        if begin <= part.end_ns and end >= part.start_ns:
+            args = {"transitions": int(dropped[i]), "for": duration(end - begin)}
+            at = zero_ns + max(begin, part.start_ns)
+            yield _instant(pid, at, lanes.home(None), "transitions lost", args)
+
+
+def _instant(pid: int, ns: int, tid: int, name: str, args: dict[str, Any]) -> bytes:
+    mark = {
+        "ts": _EXACT_TIME,
+        "tid": tid,
+        "pid": pid,
+        "ph": "i",
+        "s": "t",
+        "cat": "gil",
+        "name": name,
+        "args": args,
+    }
+    exact = text.dumps(mark).replace(f'"{_EXACT_TIME}"', f"{ns // 1000}.{ns % 1000:03d}", 1)
+    return text.utf8(f",\n{exact}")

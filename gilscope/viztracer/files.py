@@ -1,0 +1,142 @@
+"""Timelines as files: written whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from gilscope.errors import OptionError, TraceWriteError
+from gilscope.recording import Recording
+from gilscope.viztracer import text
+from gilscope.viztracer.selection import choose
+from gilscope.viztracer.timeline import Flows, Timeline
+
+SUFFIXES = (".json", ".json.gz")
+
+_VIZTRACER_VERSION = "1.1.1"
+
+Sink = IO[bytes] | gzip.GzipFile
+
+
+def export(
+    recording: Recording,
+    path: str | os.PathLike[str],
+    *,
+    window: tuple[float, float] | None = None,
+    max_slices: int | None = None,
+    flows: Flows = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> str | None:
+    """Write the timeline of a recording as a file for ``vizviewer``.
+
+    The file appears whole or not at all, and replaces one of the same name. Each thread has a lane with the
+    rows of the ``intervals`` table as slices, and each GIL one of who held it. Within a lane slices never
+    overlap, not even by 1 ns: the viewer would drop one.
+
+    Starts are exact to the nanosecond, and so are durations unless the host has been up for 101 days: the
+    viewer then rounds times to 2 ns (4 ns after 208 days, and so on), and durations are rounded with them.
+
+    Args:
+        recording: a finished trace. Each thread's intervals are expected in order of time.
+        path: where to write: a name ending in ``.json``, or ``.json.gz`` (about seven times smaller).
+        window: first and last second to show, since the beginning of the trace; None for all of it.
+        max_slices: the most intervals to show; None for two million. Of a longer trace it is the stretch
+            in which threads waited longest.
+        flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
+        progress: called after each step with the number of intervals read so far.
+
+    Returns:
+        What was left out, in a sentence; None where all that was asked for is in the file.
+
+    Raises:
+        OptionError: the path ends in something else, or another argument cannot be used.
+        TraceWriteError: the file cannot be written.
+        TraceFormatError: the recording is damaged.
+
+    Example:
+        >>> import json, tempfile
+        >>> from pathlib import Path
+        >>> from gilscope.recording import Recording
+        >>> from gilscope.viztracer import export
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "run.json")
+        ...     export(Recording(None, {"pid": 4301, "start_monotonic_ns": 0}), file)
+        ...     json.loads(file.read_text())["traceEvents"][0]["args"]
+        {'name': 'python'}
+    """
+    target = Path(path)
+    if not target.name.endswith(SUFFIXES):
+        raise OptionError(
+            f"{target}: the timeline is JSON, so its name must end in {' or '.join(SUFFIXES)} "
+            f"(for instance {target.with_suffix('.json.gz').name})"
+        )
+    part = choose(recording, window, max_slices)
+    with write_errors(target), replacing(target) as file:
+        timeline = Timeline(recording, part, flows, _adding_up(progress))
+        _write(timeline, file)
+    return part.said
+
+
+def _adding_up(progress: Callable[[int], None] | None) -> Callable[[int], None]:
+    done = 0
+
+    def add(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(done)
+
+    return add
+
+
+@contextmanager
+def write_errors(target: Path) -> Iterator[None]:
+    """Say in words that a file cannot be written.
+
+    Raises:
+        TraceWriteError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TraceWriteError(
+            f"{target}: the timeline cannot be written: {error.strerror or error}; choose a folder that "
+            "exists, is writable and has room"
+        ) from error
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Sink]:
+    """Open a file beside the target that takes the target's place when all went well, else vanishes."""
+    real = Path(os.path.realpath(target))
+    draft = real.with_name(f".gilscope-{secrets.token_hex(8)}.tmp")
+    try:
+        with draft.open("xb") as raw:
+            if target.name.endswith(".gz"):
+                with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
+                    yield packed
+            else:
+                yield raw
+        draft.replace(real)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _write(timeline: Timeline, file: Sink) -> None:
+    file.write(b'{"traceEvents":[\n')
+    names = [timeline.process_name(), *timeline.lane_names()]
+    file.write(text.utf8(",\n".join(map(text.dumps, names))))
+    for piece in timeline.events():
+        file.write(piece)
+    keys = {
+        "viztracer_metadata": {"version": _VIZTRACER_VERSION, "overflow": False},
+        "file_info": {"files": {}, "functions": {}},
+        "gilscope": timeline.facts(),
+    }
+    file.write(text.utf8(f"\n],{text.dumps(keys)[1:]}\n"))

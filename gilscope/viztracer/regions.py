@@ -1,0 +1,83 @@
+"""The program's own marks and regions, as a timeline shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from gilscope.recording import Recording
+from gilscope.viztracer.rows import Int
+
+
+@dataclass(slots=True)
+class Marks:
+    """Rows of ``marks``, all of one kind: regions, or marks (whose ``end`` is their ``start``)."""
+
+    thread: Int
+    name: Int  # position in `names`
+    names: list[str]
+    start: Int
+    end: Int
+    complete: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, which: npt.NDArray[np.bool_] | Int) -> Marks:
+        return Marks(
+            self.thread[which],
+            self.name[which],
+            self.names,
+            self.start[which],
+            self.end[which],
+            self.complete[which],
+        )
+
+
+def load_marks(recording: Recording, start_ns: int, end_ns: int) -> tuple[Marks, Marks]:
+    """Return the marks and the regions inside a stretch of time; regions are cut at its edges."""
+    table = recording.marks.combine_chunks()
+    name = pc.fill_null(table["name"].combine_chunks(), "").dictionary_encode()
+    start, duration = table["start_ns"].to_numpy(), table["duration_ns"]
+    region = duration.is_valid().to_numpy()
+    rows = Marks(
+        table["thread"].to_numpy().astype(np.int64),
+        name.indices.to_numpy().astype(np.int64),
+        name.dictionary.to_pylist(),
+        start,
+        start + duration.fill_null(0).to_numpy(),
+        pc.fill_null(table["complete"], True).to_numpy(),
+    )
+    inside = (rows.start <= end_ns) & (rows.end >= start_ns)
+    regions = rows[region & inside]
+    regions.complete &= (regions.start >= start_ns) & (regions.end <= end_ns)
+    regions.start, regions.end = np.maximum(regions.start, start_ns), np.minimum(regions.end, end_ns)
+    return rows[~region & inside], regions
+
+
+def storeys(regions: Marks) -> Int:
+    """Return on which lane of its thread each region stands.
+
+    The viewer draws slices of a lane inside one another, and drops one that crosses the end of another, as
+    regions of interleaving tasks do: those go to the thread's next lane.
+    """
+    storey = np.zeros(len(regions), np.int64)
+    order = np.lexsort((-regions.end, regions.start, regions.thread))
+    rows = zip(*(c[order].tolist() for c in (regions.thread, regions.start, regions.end)), strict=True)
+    last = -1
+    open_ends: list[list[int]] = []  # on each lane of the thread, of the regions that are on, outermost first
+    for i, (thread, start, end) in zip(order.tolist(), rows, strict=True):
+        if thread != last:
+            last, open_ends = thread, []
+        for ends in open_ends:
+            while ends and ends[-1] <= start:
+                ends.pop()
+        fits = (n for n, ends in enumerate(open_ends) if not ends or ends[-1] >= end)
+        storey[i] = lane = next(fits, len(open_ends))
+        if lane == len(open_ends):
+            open_ends.append([])
+        open_ends[lane].append(end)
+    return storey

@@ -1,0 +1,141 @@
+"""The rows of a trace that a timeline shows, as arrays: checked, and cut to a stretch of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gilscope.errors import TraceFormatError
+from gilscope.recording import Recording
+from gilscope.schema import RELEASES, STATES
+
+Int = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int8]
+Numbers = npt.NDArray[np.int32]
+
+RUN, WAIT = 0, 1
+NO_TIME = -1
+
+_NEEDED = ("thread", "interpreter", "state", "start_ns", "duration_ns")
+_TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns")
+
+
+@dataclass(slots=True)
+class Intervals:
+    """Rows of ``intervals``; ``end`` instead of the duration, codes instead of words.
+
+    ``release`` is the position in `gilscope.schema.RELEASES`, or their number where there is none.
+    """
+
+    gil: Numbers
+    thread: Numbers
+    state: Codes
+    start: Int
+    end: Int
+    release: Codes
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, which: slice | npt.NDArray[np.bool_] | Int) -> Intervals:
+        return Intervals(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+@dataclass(slots=True)
+class Handoffs:
+    """Rows of ``handoffs``; `NO_TIME` stands for null."""
+
+    gil: Numbers
+    from_thread: Numbers
+    to_thread: Numbers
+    request: Int
+    drop_request: Int
+    release: Int
+    acquire: Int
+    forced: npt.NDArray[np.bool_]
+    waiters: Numbers
+
+    def __len__(self) -> int:
+        return len(self.release)
+
+
+def damaged(table: str, what: str) -> TraceFormatError:
+    """Return the error that a table is not as gilscope writes it."""
+    return TraceFormatError(
+        f"table {table!r}: {what}; the trace is damaged or was made by another program, record it again"
+    )
+
+
+def intervals_of(batch: pa.RecordBatch) -> Intervals:
+    """Return the intervals of one batch.
+
+    Raises:
+        TraceFormatError: values are missing, or states are unknown.
+    """
+    if any(batch[name].null_count for name in _NEEDED):
+        raise damaged("intervals", f"missing values in one of the columns {', '.join(_NEEDED)}")
+    state = pc.index_in(batch["state"].dictionary_decode(), value_set=pa.array(STATES))
+    if state.null_count:
+        raise damaged("intervals", f"states other than {' and '.join(STATES)}")
+    release = pc.index_in(batch["release"].dictionary_decode(), value_set=pa.array(RELEASES))
+    start = batch["start_ns"].to_numpy()
+    return Intervals(
+        batch["interpreter"].to_numpy(),
+        batch["thread"].to_numpy(),
+        state.to_numpy().astype(np.int8),
+        start,
+        start + batch["duration_ns"].to_numpy(),
+        release.fill_null(len(RELEASES)).to_numpy().astype(np.int8),
+    )
+
+
+def _concatenated(parts: list[list[npt.NDArray[np.generic]]], types: tuple[type, ...]) -> list[np.ndarray]:
+    """Return the columns of all parts behind one another, also of none."""
+    return [
+        np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, kind)
+        for i, kind in enumerate(types)
+    ]
+
+
+def load_intervals(
+    recording: Recording, start_ns: int, end_ns: int, progress: Callable[[int], None]
+) -> Intervals:
+    """Return the intervals inside a stretch of time, in the order of the table, cut at its edges.
+
+    Args:
+        recording: the trace.
+        start_ns: beginning of the stretch, in nanoseconds since the beginning of the trace.
+        end_ns: its end.
+        progress: called with the number of rows read, batch after batch.
+    """
+    parts = []
+    for batch in recording.batches("intervals"):
+        rows = intervals_of(batch)
+        inside = (rows.start < end_ns) & (rows.end > start_ns)
+        inside |= (rows.start == rows.end) & (rows.start >= start_ns) & (rows.start <= end_ns)
+        rows = rows if inside.all() else rows[inside]
+        parts.append([getattr(rows, f.name) for f in fields(rows)])
+        progress(batch.num_rows)
+    types = (np.int32, np.int32, np.int8, np.int64, np.int64, np.int8)
+    rows = Intervals(*_concatenated(parts, types))
+    rows.start, rows.end = np.maximum(rows.start, start_ns), np.minimum(rows.end, end_ns)
+    return rows
+
+
+def load_handoffs(recording: Recording, start_ns: int, end_ns: int) -> Handoffs:
+    """Return the hand-offs whose release and acquire lie inside a stretch of time."""
+    names = ("interpreter", "from_thread", "to_thread", *_TIMES, "waiters")
+    parts = []
+    for batch in recording.batches("handoffs"):
+        columns = [batch[name].fill_null(NO_TIME).to_numpy() for name in names]
+        columns.insert(-1, batch["forced"].fill_null(False).to_numpy(zero_copy_only=False))
+        release, acquire = columns[5], columns[6]
+        inside = (release >= start_ns) & (acquire <= end_ns)
+        parts.append(columns if inside.all() else [c[inside] for c in columns])
+    types = (np.int32,) * 3 + (np.int64,) * 4 + (np.bool_, np.int32)
+    return Handoffs(*_concatenated(parts, types))

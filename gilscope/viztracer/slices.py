@@ -1,0 +1,116 @@
+"""The slices of a timeline: run and wait of each thread, and who held each GIL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from gilscope.schema import RELEASES, STATES
+from gilscope.viztracer import text
+from gilscope.viztracer.lanes import Lanes
+from gilscope.viztracer.regions import Marks
+from gilscope.viztracer.rows import RUN, Int, Intervals
+
+_RELEASE = [*(f',"release":"{word}"' for word in RELEASES), ""]
+
+
+def threads(pid: int, zero_ns: int, rows: Intervals, details: pa.Array, lanes: Lanes) -> Iterator[memoryview]:
+    """Yield the text of the slices of threads' lanes, each led by a comma.
+
+    Args:
+        pid: the process.
+        zero_ns: ``CLOCK_MONOTONIC`` at the beginning of the trace.
+        rows: the intervals.
+        details: see `gilscope.viztracer.details.texts_of`.
+        lanes: where they stand.
+    """
+    tid = lanes.of(rows.gil, rows.thread)
+    heads = _heads(rows, lambda state, _thread: f'"{STATES[state]}"')
+    yield from _slices(pid, zero_ns, tid, rows.start, rows.end, heads, details)
+
+
+def holders(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[memoryview]:
+    """Yield the text of the slices of the holders' lanes: each run once more, named after its thread."""
+    names = text.titles(lanes.labels())
+    mine = rows[rows.state == RUN]
+    tids = np.array([lanes.holders[gil] for gil in lanes.gils], np.int64)
+    tid = tids[np.searchsorted(lanes.gils, mine.gil)]
+    heads = _heads(mine, lambda _state, thread: names[thread])
+    yield from _slices(pid, zero_ns, tid, mine.start, mine.end, heads, None)
+
+
+def _heads(rows: Intervals, name: Callable[[int, int], str]) -> pa.Array:
+    """Return each slice's name and first arguments: there are few different ones."""
+    width = len(_RELEASE)
+    few, index = np.unique(
+        (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release, return_inverse=True
+    )
+    texts = []
+    for code in few.tolist():
+        thread, state = divmod(code // width, len(STATES))
+        texts.append(f'{name(state, thread)},"args":{{"thread":{thread}{_RELEASE[code % width]}')
+    return pa.array(texts, pa.string()).take(pa.array(index))
+
+
+def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> Iterator[memoryview]:
+    """Yield the text of the slices of regions."""
+    tid = lanes.of_regions(rows.thread, storeys)
+    heads = [
+        f'{name},"args":{{"complete":{whole}'
+        for name in text.titles(rows.names)
+        for whole in ("false", "true")
+    ]
+    head = pa.array(heads, pa.string()).take(pa.array(rows.name * 2 + rows.complete))
+    yield from _text(pid, zero_ns, tid, rows.start, rows.end, head, None)
+
+
+def _slices(
+    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: pa.Array | None
+) -> Iterator[memoryview]:
+    order = np.lexsort((start, tid))
+    tid, start, end = tid[order], start[order], end[order]
+    clip(tid, start, end)
+    at = pa.array(order)
+    yield from _text(
+        pid, zero_ns, tid, start, end, heads.take(at), None if details is None else details.take(at)
+    )
+
+
+def clip(lane: Int, start: Int, end: Int) -> None:
+    """Move starts and ends, in place, so that each slice of a lane begins where the last one ended or later.
+
+    The viewer drops a slice that overlaps another, even by 1 ns.
+
+    Args:
+        lane: in ascending order.
+        start: starts, ascending within a lane.
+        end: ends.
+    """
+    if not ((start[1:] < end[:-1]) & (lane[1:] == lane[:-1])).any():
+        return
+    bounds = np.flatnonzero(np.diff(lane, prepend=-1, append=-1))
+    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        mine = slice(first, last)
+        before = np.concatenate((start[first : first + 1], end[first : last - 1]))
+        start[mine] = np.maximum(start[mine], np.maximum.accumulate(before))
+        end[mine] = np.maximum(start[mine], end[mine])
+
+
+def _text(
+    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: pa.Array | None
+) -> Iterator[memoryview]:
+    lane = text.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"X","cat":"gil","name":')
+    for offset in range(0, len(start), text.ROWS_PER_STEP):
+        step = slice(offset, offset + text.ROWS_PER_STEP)
+        first, last = start[step] + zero_ns, end[step] + zero_ns
+        yield text.content(
+            ',\n{"ts":',
+            *text.micros(first, after=',"dur":'),
+            *text.micros(text.as_shown(last) - text.as_shown(first)),
+            lane[step],
+            heads[step],
+            *(() if details is None else (details[step],)),
+            "}}",
+        )
