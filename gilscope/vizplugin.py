@@ -1,7 +1,7 @@
 """A plugin of VizTracer that records the GIL while VizTracer traces: no change to the program is needed.
 
-``viztracer --plugins "gilscope.vizplugin --period 0.001" -- script.py`` adds the GIL's lanes to the report, and
-for children of the program too, each with lanes of its own.
+``viztracer --plugins "gilscope.vizplugin --period 0.001" -- script.py`` adds the GIL's lanes to the report,
+and for children of the program too, each with lanes of its own.
 """
 
 from __future__ import annotations

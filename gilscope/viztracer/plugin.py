@@ -70,8 +70,8 @@ class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without 
 def warn(error: Exception) -> None:
     """Say that a report has no lanes of ours."""
     warnings.warn(
-        f"gilscope's lanes are not in VizTracer's report, which is whole without them: {error}; write them to "
-        "a file of their own with t.to_viztracer(), or t.merge_into(report)",
+        f"gilscope's lanes are not in VizTracer's report, which is whole without them: {error}; write them "
+        "to a file of their own with t.to_viztracer(), or t.merge_into(report)",
         RuntimeWarning,
         stacklevel=3,
     )
