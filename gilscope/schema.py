@@ -74,10 +74,21 @@ SAMPLES = pa.schema(
     ]
 )
 
+MARKS = pa.schema(
+    [
+        ("thread", pa.int32()),
+        ("name", pa.string()),
+        ("start_ns", pa.int64()),
+        ("duration_ns", pa.int64()),
+        ("complete", pa.bool_()),
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "threads": THREADS,
     "intervals": INTERVALS,
     "handoffs": HANDOFFS,
     "switch_intervals": SWITCH_INTERVALS,
     "samples": SAMPLES,
+    "marks": MARKS,
 }
