@@ -121,12 +121,26 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _view_options(command: argparse.ArgumentParser) -> None:
+    _window_options(command)
     command.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     command.add_argument("--server-only", action="store_true", help="print the address, open no browser")
 
 
 def _export_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", default="timeline.json.gz", help="ends in .json or .json.gz")
+    _window_options(command)
+    command.add_argument(
+        "--merge", action="store_true", help="add the lanes to the report of VizTracer at OUTPUT"
+    )
+
+
+def _window_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--window", type=times, metavar="FROM,TO", help="times in the trace, such as 1.5s,2s (default: all)"
+    )
+    command.add_argument(
+        "--max-slices", type=int, metavar="N", help="most intervals to show (default: 2,000,000)"
+    )
 
 
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -242,13 +256,31 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
+def _window(args: argparse.Namespace) -> tuple[float, float] | None:
+    if args.window is None:
+        return None
+    if len(args.window) != 2:
+        raise OptionError(f"--window: expected two times with a comma between them, got {len(args.window)}")
+    return (args.window[0], args.window[1])
+
+
 def _view(args: argparse.Namespace) -> int:
-    gilscope.load(args.trace).view(port=args.port, open_browser=not args.server_only)
+    gilscope.load(args.trace).view(
+        window=_window(args),
+        max_slices=args.max_slices,
+        port=args.port,
+        open_browser=not args.server_only,
+    )
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
-    print(gilscope.load(args.trace).to_viztracer(Path(args.output)))
+    said = gilscope.load(args.trace).write_timeline(
+        args.output, merge=args.merge, window=_window(args), max_slices=args.max_slices
+    )
+    if said is not None:
+        print(f"gilscope: {said}", file=sys.stderr)
+    print(args.output)
     return 0
 
 

@@ -81,7 +81,7 @@ class Recording:
 
     @property
     def marks(self) -> pa.Table:
-        """One row per mark or region that the program named."""
+        """One row per mark, and per region: what the program itself named."""
         return self.table("marks")
 
     def table(self, name: str) -> pa.Table:
@@ -96,7 +96,7 @@ class Recording:
         from gilscope import schema
 
         if name not in self._tables:
-            if self._folder is None:
+            if self._folder is None or self._is_later(name):
                 self._tables[name] = schema.TABLES[name].empty_table()
             else:
                 with self._open(name) as reader:
@@ -109,12 +109,23 @@ class Recording:
         Raises:
             TraceFormatError: the file is missing, damaged, or has other columns.
         """
-        if self._folder is None or name in self._tables:
+        if self._folder is None or name in self._tables or self._is_later(name):
             yield from self.table(name).to_batches()
             return
         with self._open(name) as reader:
             for i in range(reader.num_record_batches):
                 yield self._guard(name, functools.partial(reader.get_batch, i))
+
+    def keep(self) -> None:
+        """Open every table now: what is open can be read when its folder has been replaced or removed."""
+        from gilscope import schema
+
+        for name in schema.TABLES:
+            self.table(name)
+
+    def _is_later(self, name: str) -> bool:
+        """Tell whether a trace is older than a table: whoever wrote it had no such file to write."""
+        return f"{name}.arrow" not in self._metadata.get("files", {f"{name}.arrow"})
 
     def _file(self, name: str) -> Path:
         assert self._folder is not None

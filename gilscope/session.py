@@ -12,9 +12,9 @@ from gilscope.errors import (
     UnsupportedInterpreterError,
     UnsupportedPlatformError,
 )
-from gilscope.folder import Destination, write_error
+from gilscope.folder import Destination, convert, temporary_folder, write_error
 from gilscope.options import Options
-from gilscope.recording import write_metadata
+from gilscope.recording import Recording, write_metadata
 from gilscope.switchwatch import SwitchWatch
 from gilscope.threadnames import NameTeller
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gilscope._core import Stopped
 
 _active: Session | None = None
+_begun = 0  # traces of this process
 
 
 def refuse_where_impossible() -> None:
@@ -103,6 +104,7 @@ def _facts(options: Options, exact: bool, reason: str) -> dict[str, Any]:
         "platform": f"{system.sysname}-{system.release}-{system.machine}",
         "host": system.nodename,
         "pid": os.getpid(),
+        "trace_number": _begun,
         "argv": list(sys.argv),
         "edges": "exact" if exact else "sampled",
         "edges_reason": reason,
@@ -123,7 +125,7 @@ class Session:
     """
 
     def __init__(self, options: Options) -> None:
-        global _active
+        global _active, _begun
         if _active is not None:
             raise TraceActiveError(
                 "a trace is active in this process already; end it first, there is one GIL to trace"
@@ -138,6 +140,7 @@ class Session:
         _active = self
         try:
             self._begin(exact)
+            _begun += 1
         except BaseException:
             _active = None
             self._put_back_interval()
@@ -182,6 +185,23 @@ class Session:
             self._put_back_interval()
             self.destination.commit()
         return result
+
+    def so_far(self) -> Recording:
+        """Return what has been recorded up to now; the recording goes on."""
+        import shutil
+
+        from gilscope import _core
+
+        self._names.tell_living()
+        _core.flush()
+        folder = temporary_folder()
+        try:
+            metadata = convert(self.destination.spool, folder, self.facts, quiet=True)
+            recording = Recording(folder, metadata)
+            recording.keep()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return recording
 
     def _put_back_interval(self) -> None:
         """Restore the switch interval, unless the program has set another one meanwhile."""

@@ -20,7 +20,8 @@ from gilscope import analysis
 from gilscope.errors import OptionError, SweepError, TraceActiveError
 from gilscope.options import valid_interval
 from gilscope.progress import progress_bar
-from gilscope.tracer import Trace, trace
+from gilscope.traceobject import Trace
+from gilscope.tracer import trace
 from gilscope.units import duration
 
 if TYPE_CHECKING:

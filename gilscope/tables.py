@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gilscope import spool
+from gilscope.marks import Marks
 from gilscope.names import Directory
 from gilscope.sources import Exact, Sampled
 from gilscope.spool import Batch, Clock, SpoolReader
@@ -67,6 +68,7 @@ class Conversion:
             else None
         )
         self._intervals = SwitchIntervals(self.writer, header.interval_us, argument=interval_argument)
+        self._marks = Marks(self.writer, self._directory)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Totals:
         """Convert all; call ``progress`` with the bytes of spool read so far."""
@@ -113,6 +115,7 @@ class Conversion:
             self._exact.feed(kind, thread, time)
         if self._sampled:
             self._sampled.feed(chunk, self._relative)
+        self._marks.feed(kind, thread, arg, time)
         self._last_ns = max(self._last_ns, self._relative(chunk[-1].monotonic_ns))
         self._clock.forget()
 
@@ -132,7 +135,9 @@ class Conversion:
     def _hear(
         self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], arg: npt.NDArray[Any], time: Int
     ) -> None:
-        told = np.flatnonzero((kind >= spool.THREAD) & (kind != spool.BEGIN) & (kind != spool.END))
+        told = np.flatnonzero(
+            (kind >= spool.THREAD) & (kind <= spool.LINE) & (kind != spool.BEGIN) & (kind != spool.END)
+        )
         for k, who, what, when in zip(
             kind[told].tolist(), thread[told].tolist(), arg[told].tolist(), time[told].tolist(), strict=True
         ):
@@ -209,6 +214,7 @@ class Conversion:
                 source.end(t.duration_ns)
         if self._exact:
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
+        self._marks.close(t.duration_ns)
         self._write_threads()
         self._intervals.close()
         self.writer.close()

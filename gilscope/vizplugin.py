@@ -15,8 +15,9 @@ from typing import Any
 from gilscope.errors import GilscopeError
 from gilscope.options import EDGES
 from gilscope.recording import Recording
-from gilscope.tracer import Trace, trace
-from gilscope.viztracer.plugin import GilLanes, warn
+from gilscope.traceobject import Trace
+from gilscope.tracer import trace
+from gilscope.vizlanes import GilLanes, warn
 
 
 def get_vizplugin(text: str) -> Recorder:
@@ -47,14 +48,11 @@ class Recorder(GilLanes):
     def __init__(self, **options: Any) -> None:
         super().__init__(self._recorded)
         self._options = options
+        self._tracing: Any = None
+        self._trace: Trace | None = None
         self._finished: list[Trace] = []
         self._saved = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._tracing: Any = None
-        self._pid = os.getpid()
-        util.register_after_fork(self, Recorder._in_child)
+        util.register_after_fork(self, Recorder._go_on_in_child)
 
     def _recorded(self) -> list[Recording]:
         self._saved = True
@@ -69,31 +67,36 @@ class Recorder(GilLanes):
         return super().hear(when)
 
     def _start(self) -> None:
-        if self._saved:
+        if self._saved or os.getpid() != self._pid:
             # What VizTracer collects from here on goes into another report.
-            self._saved, self._finished = False, []
+            self._forget()
         try:
             self._tracing = trace(None, quiet=True, **self._options)
-            self._current = self._tracing.__enter__()
+            self._trace = self._tracing.__enter__()
         except GilscopeError as error:
             self._tracing = None
             warn(error)
 
     def _stop(self) -> None:
         tracing, self._tracing = self._tracing, None
-        if tracing is not None:
+        if tracing is not None and self._trace is not None:
             tracing.__exit__(None, None, None)
-            self._finished.append(self._current)
+            self._finished.append(self._trace)
 
-    def _in_child(self) -> None:
-        """Record the child of a fork, which VizTracer goes on to trace: it calls no plugin there."""
+    def _forget(self) -> None:
+        self._tracing = self._trace = None
+        self._finished, self._saved, self._pid = [], False, os.getpid()
+
+    def _go_on_in_child(self) -> None:
+        """Record the child of a fork too, in which VizTracer goes on without a word to its plugins."""
+        if os.getpid() == self._pid:
+            return  # it has started anew, and has said so
         collecting = self._tracing is not None
-        self._finished, self._saved = [], False
-        self._begin()
+        self._forget()
         if collecting:
             self._start()
 
     def end(self) -> None:
         """Drop what has been recorded: its folders go with it."""
         self._stop()
-        self._finished = []
+        self._forget()

@@ -23,6 +23,7 @@ _NEEDED = {
     "handoffs": ("from_thread", "to_thread", "release_ns", "acquire_ns"),
     "switch_intervals": ("time_ns", "interval_ns"),
     "samples": ("time_ns",),
+    "marks": ("thread", "name", "start_ns"),
 }
 
 AnyTable: TypeAlias = "pa.Table | pd.DataFrame"
@@ -38,8 +39,7 @@ def as_recording(trace: AnyTrace) -> Recording:
         folder, metadata, temporary = open_folder(Path(trace).absolute())
         recording = Recording(folder, metadata)
         if temporary:
-            for name in schema.TABLES:
-                recording.table(name)
+            recording.keep()
             _remove(folder)
         return recording
     if isinstance(trace, pa.Table | pd.DataFrame):
@@ -109,8 +109,8 @@ def _from_tables(tables: dict[str, pa.Table]) -> Recording:
         for name, column in (("handoffs", "acquire_ns"), ("threads", "last_ns"), ("samples", "time_ns"))
         if name in tables
     ]
-    if "intervals" in tables:
-        last.append(pc.add(tables["intervals"]["start_ns"], tables["intervals"]["duration_ns"]))
+    for name in {"intervals", "marks"} & tables.keys():
+        last.append(pc.add(tables[name]["start_ns"], pc.fill_null(tables[name]["duration_ns"], 0)))
     ends = [pc.max(times).as_py() or 0 for times in last]
     return Recording(
         None, {"edges": "exact", "duration_ns": max(ends, default=0), "ticks": 0, "switches": 0}, tables

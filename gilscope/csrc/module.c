@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "recorder.h"
+#include "tell.h"
 
 #define RING_LOG2_SLOTS 20 /* 16 MB: a sampler 100 ms late at four million transitions a second */
 
@@ -187,15 +188,6 @@ PyDoc_STRVAR(name_doc, "name_thread($module, native_id, ident, name, /)\n--\n\n"
                        "Record a thread's name, and its CPU time where it is the calling thread; "
                        "without effect when no recording is active.");
 
-static void emit_text(const char *text, Py_ssize_t size)
-{
-    for (Py_ssize_t i = 0; i < size; i += 4) {
-        uint32_t piece = 0;
-        memcpy(&piece, text + i, size - i < 4 ? (size_t)(size - i) : 4);
-        gs_probe_emit(GS_TEXT, piece);
-    }
-}
-
 static PyObject *core_name_thread(PyObject *self, PyObject *args)
 {
     (void)self;
@@ -206,15 +198,7 @@ static PyObject *core_name_thread(PyObject *self, PyObject *args)
         return NULL;
     if (!gs_recorder_active())
         Py_RETURN_NONE;
-    gs_probe_emit(GS_NAME, (uint32_t)native_id);
-    gs_probe_emit(GS_IDENT_LOW, (uint32_t)ident);
-    gs_probe_emit(GS_IDENT_HIGH, (uint32_t)(ident >> 32));
-    emit_text(name, size);
-    if (native_id == (unsigned long long)gettid()) {
-        uint64_t cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        gs_probe_emit(GS_CPU_LOW, (uint32_t)cpu_ns);
-        gs_probe_emit(GS_CPU_HIGH, (uint32_t)(cpu_ns >> 32));
-    }
+    gs_tell_thread((uint32_t)native_id, ident, name, (size_t)size);
     Py_RETURN_NONE;
 }
 
@@ -238,10 +222,52 @@ static PyObject *core_note_interval(PyObject *self, PyObject *args)
         return NULL;
     if (!gs_recorder_active())
         Py_RETURN_NONE;
-    gs_probe_emit(GS_INTERVAL, microseconds(after));
-    gs_probe_emit(GS_INTERVAL_WAS, microseconds(before));
-    gs_probe_emit(GS_LINE, line);
-    emit_text(file, size + 1); /* with the zero that ends it */
+    gs_tell_interval(microseconds(before), microseconds(after), file, (size_t)size, line);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(mark_doc, "mark($module, name, /)\n--\n\n"
+                       "Record an instant with a name in UTF-8; without effect when no recording "
+                       "is active.");
+
+static PyObject *core_mark(PyObject *self, PyObject *name)
+{
+    (void)self;
+    char *text;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(name, &text, &size) < 0)
+        return NULL;
+    if (gs_recorder_active())
+        gs_tell_mark(text, (size_t)size);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(region_begin_doc, "region_begin($module, name, /)\n--\n\n"
+                               "Record that a region with a name in UTF-8 begins; return the "
+                               "number by which it ends, 0 when no recording is active.");
+
+static PyObject *core_region_begin(PyObject *self, PyObject *name)
+{
+    (void)self;
+    char *text;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(name, &text, &size) < 0)
+        return NULL;
+    return PyLong_FromUnsignedLong(gs_recorder_active() ? gs_tell_region(text, (size_t)size) : 0);
+}
+
+PyDoc_STRVAR(region_end_doc, "region_end($module, instance, /)\n--\n\n"
+                             "Record that a region ends, in whichever thread; without effect when "
+                             "no recording is active.");
+
+static PyObject *core_region_end(PyObject *self, PyObject *instance)
+{
+    (void)self;
+    unsigned long number = PyLong_AsUnsignedLong(instance);
+    if (PyErr_Occurred())
+        return NULL;
+    if (gs_recorder_active())
+        gs_tell_region_end((uint32_t)number);
     Py_RETURN_NONE;
 }
 
@@ -289,6 +315,9 @@ static PyMethodDef methods[] = {
     {"prove", (PyCFunction)(void (*)(void))core_prove, METH_VARARGS | METH_KEYWORDS, prove_doc},
     {"name_thread", core_name_thread, METH_VARARGS, name_doc},
     {"note_interval", core_note_interval, METH_VARARGS, interval_doc},
+    {"mark", core_mark, METH_O, mark_doc},
+    {"region_begin", core_region_begin, METH_O, region_begin_doc},
+    {"region_end", core_region_end, METH_O, region_end_doc},
     {"active", core_active, METH_NOARGS, active_doc},
     {"event_cost", core_event_cost, METH_VARARGS, cost_doc},
     {NULL, NULL, 0, NULL},

@@ -36,6 +36,11 @@ enum gs_kind {
     GS_INTERVAL = 16,     /* sys.setswitchinterval() was called; arg: what it is now, in us */
     GS_INTERVAL_WAS = 17, /* arg: what it was before, in us */
     GS_LINE = 18,         /* arg: line of the caller; its file follows, in GS_TEXT */
+    GS_MARK = 19,         /* the program marks an instant; its name follows, in GS_MARK_NAME */
+    GS_REGION = 20,       /* a region begins; arg: number by which it ends; its name follows */
+    GS_REGION_END = 21,   /* it ends, by whichever thread; arg: its number */
+    GS_MARK_NAME = 22,    /* by the thread of the mark or region; arg: the next four bytes of its
+                             name in UTF-8, with the zero that ends it, padded with zeros */
 };
 
 struct gs_record {

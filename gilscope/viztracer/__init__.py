@@ -9,6 +9,7 @@ Times are ``CLOCK_MONOTONIC`` in microseconds, VizTracer's own time base, printe
 
 from gilscope.viztracer.files import SUFFIXES, export
 from gilscope.viztracer.lanes import FIRST_TID
+from gilscope.viztracer.merge import merge_into
 from gilscope.viztracer.selection import MOST_SLICES
 
-__all__ = ["FIRST_TID", "MOST_SLICES", "SUFFIXES", "export"]
+__all__ = ["FIRST_TID", "MOST_SLICES", "SUFFIXES", "export", "merge_into"]

@@ -77,21 +77,9 @@ def export(
         )
     part = choose(recording, window, max_slices)
     with write_errors(target), replacing(target) as file:
-        timeline = Timeline(recording, part, flows, _adding_up(progress))
+        timeline = Timeline(recording, part, flows, progress)
         _write(timeline, file)
     return part.said
-
-
-def _adding_up(progress: Callable[[int], None] | None) -> Callable[[int], None]:
-    done = 0
-
-    def add(rows: int) -> None:
-        nonlocal done
-        done += rows
-        if progress is not None:
-            progress(done)
-
-    return add
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def merge_into(
     window: tuple[float, float] | None = None,
     max_slices: int | None = None,
     flows: Flows = "auto",
-    progress: Callable[[int], None] = lambda _rows: None,
+    progress: Callable[[int], None] | None = None,
 ) -> str | None:
     """Add the lanes of a trace to a report of VizTracer; a second time changes nothing.
 
@@ -47,7 +47,7 @@ def merge_into(
         window: see `gilscope.viztracer.export`.
         max_slices: see there.
         flows: see there.
-        progress: called after each step with the number of intervals read since the last one.
+        progress: see there.
 
     Returns:
         What was left out, in a sentence; None where all that was asked for is in the file.
@@ -115,6 +115,17 @@ def _rewrite(timeline: Timeline, content: bytes, merged: Sink, target: Path) -> 
         merged.write(text.utf8(text.dumps(data)))
     else:
         raise _AlreadyThereError
+
+
+def add_lanes(recording: Recording, data: Any) -> str | None:
+    """Add the lanes of a trace to a report in memory, unless it has them; see `add_to`.
+
+    Returns:
+        What was left out, in a sentence, or None.
+    """
+    timeline = Timeline(recording, choose(recording, None, MOST_IN_MEMORY))
+    add_to(data, timeline)
+    return timeline.part.said
 
 
 def add_to(data: Any, timeline: Timeline) -> bool:

@@ -103,7 +103,7 @@ def _concatenated(parts: list[list[npt.NDArray[np.generic]]], types: tuple[type,
 
 
 def load_intervals(
-    recording: Recording, start_ns: int, end_ns: int, progress: Callable[[int], None]
+    recording: Recording, start_ns: int, end_ns: int, progress: Callable[[int], None] | None
 ) -> Intervals:
     """Return the intervals inside a stretch of time, in the order of the table, cut at its edges.
 
@@ -111,16 +111,19 @@ def load_intervals(
         recording: the trace.
         start_ns: beginning of the stretch, in nanoseconds since the beginning of the trace.
         end_ns: its end.
-        progress: called with the number of rows read, batch after batch.
+        progress: called after each batch with the number of rows read so far.
     """
     parts = []
+    done = 0
     for batch in recording.batches("intervals"):
         rows = intervals_of(batch)
         inside = (rows.start < end_ns) & (rows.end > start_ns)
         inside |= (rows.start == rows.end) & (rows.start >= start_ns) & (rows.start <= end_ns)
         rows = rows if inside.all() else rows[inside]
         parts.append([getattr(rows, f.name) for f in fields(rows)])
-        progress(batch.num_rows)
+        done += batch.num_rows
+        if progress is not None:
+            progress(done)
     types = (np.int32, np.int32, np.int8, np.int64, np.int64, np.int8)
     rows = Intervals(*_concatenated(parts, types))
     rows.start, rows.end = np.maximum(rows.start, start_ns), np.minimum(rows.end, end_ns)

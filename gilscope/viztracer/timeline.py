@@ -37,7 +37,7 @@ class Timeline:
         recording: a finished trace.
         part: which stretch of it.
         flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
-        progress: called with the number of intervals read since the last call.
+        progress: called after each step with the number of intervals read so far.
 
     Raises:
         OptionError: ``flows`` is something else.
@@ -49,7 +49,7 @@ class Timeline:
         recording: Recording,
         part: Part,
         flows: Flows = "auto",
-        progress: Callable[[int], None] = lambda _rows: None,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         if flows not in ("auto", True, False):
             raise OptionError(f"flows must be 'auto', True or False, not {flows!r}")

@@ -26,6 +26,7 @@ def test_the_block_gives_the_trace_and_the_folder_holds_it(tmp_path):
     assert sorted(p.name for p in (tmp_path / "run.gilscope").iterdir()) == [
         "handoffs.arrow",
         "intervals.arrow",
+        "marks.arrow",
         "metadata.json",
         "samples.arrow",
         "switch_intervals.arrow",

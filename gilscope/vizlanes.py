@@ -10,10 +10,9 @@ from typing import Any
 
 from viztracer.vizplugin import VizPluginBase
 
-from gilscope.recording import Recording
-from gilscope.viztracer.merge import MOST_IN_MEMORY, add_to
-from gilscope.viztracer.selection import choose
-from gilscope.viztracer.timeline import Timeline
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gilscope.recording import Recording
 
 
 class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without types
@@ -56,13 +55,13 @@ class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without 
         if os.getpid() != self._pid:
             return  # a forked child saves a report of its own, in which its parent's lanes have no place
         try:
+            # Only now: an import of pandas in the middle of a trace would stand in the way of the program.
+            from gilscope.viztracer.merge import add_lanes
+
             for recording in self._traces():
-                part = choose(recording, None, MOST_IN_MEMORY)
-                add_to(data, Timeline(recording, part))
-                if part.said:
-                    warnings.warn(
-                        f"{part.said}; t.merge_into(report) adds more", RuntimeWarning, stacklevel=2
-                    )
+                said = add_lanes(recording, data)
+                if said is not None:
+                    warnings.warn(f"{said}; t.merge_into(report) adds more", RuntimeWarning, stacklevel=2)
         except Exception as error:
             warn(error)
 
@@ -77,21 +76,43 @@ def warn(error: Exception) -> None:
     )
 
 
-def attach(plugin: GilLanes) -> bool:
-    """Give the plugin to the VizTracer that is tracing now, if there is one.
+def tracing() -> Any:
+    """Return the VizTracer that traces now, or None; the last one made stays known when it has stopped."""
+    module = sys.modules.get("viztracer")
+    tracer = module.get_tracer() if module is not None else None
+    return tracer if tracer is not None and tracer.enable else None
+
+
+def unseen(call: Callable[[], None]) -> None:
+    """Call a function of ours that VizTracer's report is not to show, as VizTracer's `ignore_function` does.
+
+    Beginning and ending a trace are some hundred thousand calls, enough to push the program's own out of
+    VizTracer's buffer. VizTracer must be paused and resumed in one frame, or it loses count of its stack.
+    """
+    tracer = tracing()
+    if tracer is None:
+        call()
+        return
+    tracer.pause()
+    try:
+        call()
+    finally:
+        tracer.resume()
+
+
+def attach(plugin: Callable[[], GilLanes]) -> None:
+    """Give a plugin to the VizTracer that is tracing now, if there is one.
 
     VizTracer has no public way to add a plugin to one that has been made; the list is the same in 0.16 to
     1.1.
 
-    Returns:
-        Whether there is one.
+    Args:
+        plugin: makes the plugin.
     """
-    module = sys.modules.get("viztracer")
-    tracer = module.get_tracer() if module is not None else None
-    if tracer is None or not tracer.enable:
-        return False
+    tracer = tracing()
+    if tracer is None:
+        return
     plugins = tracer._plugin_manager._plugins
     if not isinstance(plugins, list):
         raise TypeError(f"expected VizTracer to have a list of plugins, found {type(plugins).__name__}")
-    plugins.append(plugin)
-    return True
+    plugins.append(plugin())

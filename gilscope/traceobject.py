@@ -1,0 +1,341 @@
+"""`Trace`: what `gilscope.trace` and `gilscope.load` return."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+import weakref
+from pathlib import Path
+
+from gilscope.errors import OptionError, TraceStateError
+from gilscope.folder import Destination, write_error
+from gilscope.recording import Recording
+from gilscope.regions import Marker, Region, encoded
+from gilscope.session import Session, active
+
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    import pyarrow as pa
+
+    from gilscope.vizlanes import GilLanes
+
+    Flows = Literal["auto"] | bool
+
+
+def _remove_folder(path: Path, pid: int) -> None:
+    import shutil
+
+    if os.getpid() == pid:  # a forked child exits too, and the folder is its parent's
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Trace(Recording):
+    """A trace: the tables, the metadata, and what can be made of them.
+
+    `gilscope.trace` and `gilscope.load` return one. While the block of `gilscope.trace` runs, there is
+    nothing in it yet.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> t.metadata["complete"]
+        True
+        >>> t.threads.column_names[:4]
+        ['thread', 'native_id', 'ident', 'name']
+    """
+
+    def __init__(self, folder: Path | None = None, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(folder, metadata or {})
+        self._ready = folder is not None
+        self._marker = Marker()
+        self._in_reports = False  # of VizTracer, which may be saved when the folder is gone
+
+    def _record(self, session: Session) -> None:
+        """A recording has begun: from now on there is something to mark."""
+        self._marker = Marker(session)
+        if "viztracer" in sys.modules:
+            self._join_viztracer()
+
+    def _settle(self, folder: Path, metadata: dict[str, Any], *, temporary: bool) -> None:
+        """The recording is over: from now on there is something to read."""
+        self._folder, self._metadata, self._ready = folder, metadata, True
+        if self._in_reports:
+            self.keep()
+        if temporary:
+            weakref.finalize(self, _remove_folder, folder, os.getpid())
+
+    def _require_ready(self) -> None:
+        if not self._ready:
+            raise TraceStateError(
+                "the trace is still being recorded, or never was: read it after the block of gilscope.trace()"
+            )
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on disk, or None while the trace is being recorded."""
+        return self._folder
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was recorded, where, how, and what could not be measured.
+
+        Raises:
+            TraceStateError: the trace is still being recorded.
+        """
+        self._require_ready()
+        return super().metadata
+
+    def table(self, name: str) -> pa.Table:
+        """Return a whole table by its name (`threads`, `intervals`, ...).
+
+        Raises:
+            TraceStateError: the trace is still being recorded.
+            TraceFormatError: its file is missing, damaged, or has other columns.
+        """
+        self._require_ready()
+        return super().table(name)
+
+    def mark(self, name: str) -> None:
+        """Mark this instant with a name: a row of the table ``marks``.
+
+        Outside of the recording (before and after the block of `gilscope.trace`, in a forked child, in a
+        trace that was loaded) it does nothing: threads that work on need not know.
+
+        Args:
+            name: any string; its first 255 bytes in UTF-8 are kept.
+
+        Raises:
+            OptionError: the name is no string.
+
+        Example:
+            >>> import gilscope
+            >>> with gilscope.trace(None) as t:
+            ...     t.mark("half time")
+            >>> t.marks["name"].to_pylist()
+            ['half time']
+        """
+        text, marker = encoded(name), self._marker
+        if active() is marker.session:
+            marker.mark(text)
+
+    def region(self, name: str) -> Region:
+        """Return a context manager that names what happens inside of it: a row of the table ``marks``.
+
+        Regions may lie inside one another, go on in other threads, and share a thread by turns, as tasks of
+        `asyncio` do. The row's thread is the one that entered. Outside of the recording it does nothing, as
+        `mark`.
+
+        Args:
+            name: any string; its first 255 bytes in UTF-8 are kept.
+
+        Raises:
+            OptionError: the name is no string.
+
+        Example:
+            >>> import gilscope
+            >>> with gilscope.trace(None) as t:
+            ...     with t.region("sum"):
+            ...         total = sum(range(1000))
+            >>> t.marks.select(["name", "complete"]).to_pylist()
+            [{'name': 'sum', 'complete': True}]
+        """
+        return Region(self._marker, name)
+
+    def report(self, format: Literal["text", "json", "html"] = "text") -> str:
+        """Say who ran, who waited, what the hand-offs cost, and what to do about it.
+
+        Args:
+            format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one self-contained page
+            (with
+                plots where ``gilscope[plot]`` is installed).
+
+        Returns:
+            The report; times are nanoseconds in JSON.
+
+        Example:
+            >>> import gilscope
+            >>> with gilscope.trace(None) as t:
+            ...     total = sum(range(1000))
+            >>> print(t.report().split()[0])
+            gilscope
+        """
+        if format not in ("text", "json", "html"):
+            raise OptionError(f"format must be 'text', 'json' or 'html', not {format!r}")
+        if format == "html":
+            from gilscope import html
+
+            return html.page(self)
+        from gilscope import report
+
+        return report.text(self) if format == "text" else report.as_json(self)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write a copy of the trace as a folder of Arrow files.
+
+        Args:
+            path: the folder to make.
+            overwrite: replace a trace that is there already.
+
+        Returns:
+            The folder's absolute path.
+
+        Raises:
+            TraceExistsError: something is there.
+            TraceWriteError: it cannot be written.
+        """
+        import shutil
+
+        self._require_ready()
+        assert self._folder is not None
+        destination = Destination(Path(path), overwrite=overwrite)
+        try:
+            shutil.copytree(
+                self._folder, destination.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("spool.bin")
+            )
+        except (OSError, shutil.Error) as error:
+            destination.undo()
+            cause = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
+            raise write_error(destination.path, cause) from error
+        destination.commit()
+        return destination.path
+
+    def to_viztracer(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: tuple[float, float] | None = None,
+        max_slices: int | None = None,
+        flows: Flows = "auto",
+    ) -> Path:
+        """Write the timeline as a file that ``vizviewer`` opens: one lane per thread, one per GIL's holder.
+
+        Args:
+            path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
+            window: first and last second to show, since the beginning of the trace; None for all of it.
+            max_slices: the most intervals to show; None for two million. Of a longer trace it is the stretch
+                in which threads waited longest, and a RuntimeWarning says so.
+            flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
+
+        Returns:
+            The path written.
+
+        Raises:
+            OptionError: another ending, or another argument cannot be used.
+            TraceWriteError: it cannot be written.
+        """
+        said = self.write_timeline(path, window=window, max_slices=max_slices, flows=flows)
+        if said is not None:
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+        return Path(path)
+
+    def write_timeline(
+        self, path: str | os.PathLike[str], *, merge: bool = False, **options: Any
+    ) -> str | None:
+        """Do as `to_viztracer` or, to ``merge``, `merge_into`; return in words what was left out."""
+        from gilscope import viztracer
+        from gilscope.progress import progress_bar
+
+        self._require_ready()
+        write = viztracer.merge_into if merge else viztracer.export
+        with progress_bar("writing the timeline", self.intervals.num_rows) as done:
+            return write(self, path, progress=done, **options)
+
+    def merge_into(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: tuple[float, float] | None = None,
+        max_slices: int | None = None,
+        flows: Flows = "auto",
+    ) -> Path:
+        """Add the lanes of this trace to a report that VizTracer has saved; a second time changes nothing.
+
+        Args:
+            path: the report: ends in ``.json`` or ``.json.gz``. The merged one takes its place.
+            window: see `to_viztracer`.
+            max_slices: see there.
+            flows: see there.
+
+        Returns:
+            The path written.
+
+        Raises:
+            OptionError: another ending, or another argument cannot be used.
+            TraceFormatError: there is no such report.
+            TraceWriteError: it cannot be written.
+        """
+        said = self.write_timeline(path, merge=True, window=window, max_slices=max_slices, flows=flows)
+        if said is not None:
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+        return Path(path)
+
+    def viz_plugin(self) -> GilLanes:
+        """Return a plugin with which VizTracer adds this trace's lanes to each report it saves.
+
+        It works in mid-trace too: the report then has what was recorded so far. A VizTracer that traces
+        already when the trace begins needs no plugin.
+
+        Example:
+            >>> import gilscope
+            >>> from viztracer import VizTracer
+            >>> with gilscope.trace(None) as t:
+            ...     tracer = VizTracer(plugins=[t.viz_plugin()], verbose=0)
+        """
+        from gilscope.vizlanes import GilLanes
+
+        self._in_reports = True
+        return GilLanes(lambda: [self._so_far()])
+
+    def _join_viztracer(self) -> None:
+        """Add a plugin to the VizTracer that is tracing, if one is."""
+        from gilscope import vizlanes
+
+        try:
+            vizlanes.attach(self.viz_plugin)
+        except Exception as error:
+            vizlanes.warn(error)
+
+    def _so_far(self) -> Recording:
+        """Return what has been recorded: the whole trace, or while it is on, what there is of it."""
+        session = self._marker.session
+        if self._ready or not isinstance(session, Session) or active() is not session:
+            self._require_ready()
+            return self
+        return session.so_far()
+
+    def view(
+        self,
+        *,
+        window: tuple[float, float] | None = None,
+        max_slices: int | None = None,
+        port: int = 0,
+        open_browser: bool = True,
+    ) -> None:
+        """Show the timeline in VizTracer's viewer, served on this machine until Ctrl-C.
+
+        Args:
+            window: see `to_viztracer`.
+            max_slices: see there; what a long trace is cut to is printed.
+            port: port on 127.0.0.1; 0 picks a free one.
+            open_browser: open the page; the address is printed in any case.
+        """
+        import tempfile
+
+        from gilscope import viewer
+
+        with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
+            file = Path(folder) / "timeline.json.gz"
+            said = self.write_timeline(file, window=window, max_slices=max_slices)
+            if said is not None:
+                print(f"gilscope: {said}", flush=True)
+            viewer.serve(
+                file,
+                port=port,
+                open_browser=open_browser,
+                ready=lambda url: print(f"gilscope: the timeline is at {url} (Ctrl-C ends)", flush=True),
+            )
