@@ -1,141 +1,20 @@
-"""The timeline in VizTracer's real viewer, and the server that shows it."""
+"""The server that shows a timeline: to this machine only, and cleanly ended."""
 
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gilscope import viewer
 from gilscope.errors import GilscopeError, OptionError, TraceFormatError
-from gilscope.viztracer import FIRST_TID, export
-from tests.support import browser, screenshot, timelines
-from tests.support.timelines import ZERO_NS, Row
-
-NAMES = timelines.HOSTILE_NAMES
-
-SLICES = f"""
-    select thread.tid - {FIRST_TID}, slice.name, slice.ts - {ZERO_NS}, slice.dur,
-           extract_arg(slice.arg_set_id, 'args.release')
-    from slice join thread_track on slice.track_id = thread_track.id join thread using (utid)
-"""
-LANES = f"select name from thread where tid >= {FIRST_TID} order by tid"
-
-
-def busy_rows() -> list[Row]:
-    """Turns that touch, slices of 1 ns, and one that lasts no time at all."""
-    rows = timelines.two_at_a_time(700, len(NAMES))
-    end = max(start + duration for _thread, _state, start, duration, _release in rows)
-    lane = len(NAMES) - 1
-    return [
-        *rows,
-        (lane, "wait", end, 1, None),
-        (lane, "run", end + 1, 1, "voluntary"),
-        (lane, "wait", end + 2, 999, None),
-        (lane, "run", end + 1001, 0, "voluntary"),
-        (lane, "run", end + 1003, 10**9 + 1, "open"),
-    ]
-
-
-@pytest.fixture(params=["run.json", "run.json.gz"])
-def timeline(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    file: Path = tmp_path / request.param
-    export(timelines.recording(busy_rows(), NAMES), file)
-    return file
-
-
-def assert_shows_the_tables(page: Any) -> None:
-    assert browser.import_errors(page) == []
-    found: list[Any] = browser.query(page, SLICES)
-    assert timelines.totals(found) == timelines.totals(busy_rows())
-    assert sorted(found, key=str) == sorted(busy_rows(), key=str)
-    shown = [name for (name,) in browser.query(page, LANES)]
-    told = timelines.recording([], NAMES).threads.to_pylist()
-    assert [name.rsplit(" ", 1)[1] for name in shown] == [f"({row['native_id']})" for row in told]
-    assert [name for name in shown if "\\" in name] == [shown[1]], "an escape is shown as it stands"
-    assert shown[2].startswith(NAMES[2])
-    assert browser.query(page, "select name from process where name is not null") == [("prog.py",)]
-
-
-def test_our_server_shows_lanes_equal_to_the_tables(timeline: Path) -> None:
-    browser.require()
-    with browser.served(timeline) as url, browser.opened(url) as page:
-        assert_shows_the_tables(page)
-
-
-@contextmanager
-def vizviewer(timeline: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "viztracer.viewer", "--server_only", "--port", str(port), timeline]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert any("Ctrl+C" in line for line in process.stdout), "vizviewer ended before it served"
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            process.terminate()
-
-
-@pytest.mark.parametrize("timeline", ["run.json.gz"], indirect=True)
-def test_vizviewer_shows_lanes_equal_to_the_tables(timeline: Path) -> None:
-    browser.require()
-    with vizviewer(timeline) as url, browser.opened(url) as page:
-        assert_shows_the_tables(page)
-
-
-@pytest.mark.parametrize("days", [103, 4000])
-def test_no_slice_is_lost_on_a_host_up_for_years(tmp_path: Path, days: int) -> None:
-    browser.require()
-    zero_ns = days * 86_400 * 10**9 + 1
-    rows = timelines.two_at_a_time(500, 2)
-    export(timelines.recording(rows, ["a", "b"], start_monotonic_ns=zero_ns), tmp_path / "run.json")
-    with browser.served(tmp_path / "run.json") as url, browser.opened(url) as page:
-        assert browser.import_errors(page) == []
-        found: list[Any] = browser.query(page, SLICES.replace(str(ZERO_NS), str(zero_ns)))
-    assert len(found) == len(rows)
-
-
-VISIBLE = """() => {
-    const span = window.app.trace.timeline.visibleWindow.toTimeSpan();
-    return [String(span.start), String(span.end)];
-}"""
-
-
-def test_the_picture_shows_the_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    browser.require()
-    seen: list[list[str]] = []
-    show = browser.show
-
-    def show_and_look(page: Any, start_ns: int, end_ns: int) -> None:
-        show(page, start_ns, end_ns)
-        seen.append(page.evaluate(VISIBLE))
-
-    monkeypatch.setattr(browser, "show", show_and_look)
-    recording = timelines.recording(timelines.two_at_a_time(40, 4), ["a", "b", "c", "d"])
-    screenshot.take(recording, tmp_path / "out.png", (20_000_000, 30_000_001), (800, 400))
-    assert seen == [[str(ZERO_NS + 20_000_000), str(ZERO_NS + 30_000_001)]]
-    png = (tmp_path / "out.png").read_bytes()
-    assert png.startswith(b"\x89PNG")
-    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (800, 400)
-
-
-def test_without_a_browser_ci_fails_and_others_skip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browser, "missing", lambda: "no browser")
-    monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="no browser"):
-        browser.require()
-    monkeypatch.delenv("CI")
-    with pytest.raises(pytest.skip.Exception, match="no browser"):
-        browser.require()
+from gilscope.viztracer import export
+from tests.support import browser, timelines
 
 
 def get(url: str, path: str, **headers: str) -> tuple[int, bytes]:

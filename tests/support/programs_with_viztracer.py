@@ -1,0 +1,105 @@
+"""Programs that VizTracer and gilscope trace together, and the reports they leave."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+WAYS = ("viztracer outside", "saved twice", "plugin inside", "merged afterwards")
+
+_MERGING = """
+import sys, threading, time
+import gilscope
+from viztracer import VizTracer
+
+def leaf(n):
+    return sum(range(n))
+
+def let_go():
+    time.sleep(0.001)
+
+def work():
+    end = time.perf_counter() + 0.1
+    while time.perf_counter() < end:
+        for _ in range(50):
+            leaf(200)
+        let_go()
+
+def program():
+    threads = [threading.Thread(target=work, name=f"worker-{i}") for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+def viztracer(**options):
+    return VizTracer(output_file="report.json", verbose=0, tracer_entries=300_000, **options)
+
+program()  # what is imported and compiled late is no matter of the test
+how = sys.argv[1]
+if how == "viztracer outside":
+    with viztracer():
+        with gilscope.trace("run.gilscope") as t:
+            program()
+elif how == "saved twice":
+    tracer = viztracer()
+    with gilscope.trace("run.gilscope") as t, tracer:
+        pass
+    tracer.start()
+    with gilscope.trace("run.gilscope", overwrite=True) as t:
+        program()
+    tracer.stop()
+    tracer.save()
+    tracer.save()
+elif how == "plugin inside":
+    with gilscope.trace("run.gilscope") as t:
+        with viztracer(plugins=[t.viz_plugin()]):
+            program()
+elif how == "merged afterwards":
+    with gilscope.trace("run.gilscope") as t:
+        with viztracer():
+            program()
+    t.merge_into("report.json")
+    t.merge_into("report.json")
+"""
+
+_CHILDREN = """
+import multiprocessing, subprocess, sys, threading
+
+def count():
+    return sum(range(100_000))
+
+def work():
+    thread = threading.Thread(target=count, name="counter")
+    thread.start()
+    thread.join()
+
+if __name__ == "__main__":
+    work()
+    for method in ("fork", "spawn", "forkserver"):
+        process = multiprocessing.get_context(method).Process(target=work)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    subprocess.run([sys.executable, "-c", "import threading; threading.Thread(target=print).start()"])
+"""
+
+
+def run(folder: Path, way: str) -> Path:
+    """Run a program in a folder, where it leaves ``report.json``, and its trace as ``run.gilscope``.
+
+    Args:
+        folder: an empty folder.
+        way: one of `WAYS`, or ``children``: the plugin of VizTracer's command, and no trace.
+    """
+    if way == "children":
+        (folder / "script.py").write_text(_CHILDREN)
+        arguments = ["-m", "viztracer", "--quiet", "-o", "report.json"]
+        arguments += ["--plugins", "gilscope.vizplugin --period 0.001", "--", "script.py"]
+    else:
+        arguments = ["-c", _MERGING, way]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "report.json"
