@@ -17,7 +17,6 @@ from gilscope.texts import NO_TEXTS, Texts
 from gilscope.writer import Writer, column
 
 Int = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.void]
 
 _UNKNOWN = -1
@@ -124,7 +123,7 @@ class Marks:
             records["arg"][named].astype(np.uint32), np.bincount(owner[named], minlength=len(at))
         )
         opener = records[at]
-        waits = ~whole & (opener["hole"] == len(holes)) & _is_last(opener["thread"])
+        waits = ~whole & (opener["hole"] == len(holes))
         self._told = records[(begins | named) & np.concatenate((waits, [False]))[owner]]
         self._told["hole"] = 0
         done = np.flatnonzero(~waits)
@@ -182,8 +181,3 @@ class Marks:
         self._over = np.concatenate((self._over, self._open))
         self._over_names = self._over_names.then(self._open_names)
         self._flush()
-
-
-def _is_last(thread: npt.NDArray[np.int32]) -> Mask:
-    """Tell of rows in order of their thread whether each is the last of it."""
-    return np.concatenate((thread[1:] != thread[:-1], np.ones(min(len(thread), 1), np.bool_)))

@@ -68,13 +68,14 @@ def test_regions_of_one_thread_need_not_lie_inside_one_another(marks):
     ]
 
 
-def test_a_region_lasts_to_the_end_of_the_trace_at_most(marks):
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_a_region_lasts_to_the_end_of_the_trace_at_most(marks, monkeypatch, chunk):
+    monkeypatch.setattr(tables, "CHUNK_TICKS", chunk)
     told = named(REGION, 0, 7, 110, "cut")
     late = [(REGION_END, 0, 7, 310), *named(MARK, 0, 0, 320, "late")]
+    made = Spool().batch(400, [*BEGUN, *told, (END, 0, 0, 300), *late]).batch(500, late)
 
-    assert marks(Spool().batch(400, [*BEGUN, *told, (END, 0, 0, 300), *late]).last(400)) == [
-        (0, "cut", 10, 190, False)
-    ]
+    assert marks(made.last(600)) == [(0, "cut", 10, 190, False)]
 
 
 def test_a_killed_process_leaves_its_open_regions(marks):
