@@ -17,15 +17,24 @@ from gilscope.texts import NO_TEXTS, Texts
 from gilscope.writer import Writer, column
 
 Int = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.void]
 
 _UNKNOWN = -1
 
 _RECORD = np.dtype([("kind", "u1"), ("thread", "i4"), ("arg", "i8"), ("time", "i8"), ("hole", "i8")])
 """``hole`` counts the holes before it in its chunk."""
-_OPENED = np.dtype([("region", "?"), ("instance", "i8"), ("thread", "i4"), ("start", "i8"), ("known", "i8")])
-"""A mark, or a region that began; ``known`` is when it was last known to go on, where its end may be lost."""
+_ROW = np.dtype(
+    [
+        ("region", "?"),
+        ("instance", "i8"),
+        ("thread", "i4"),
+        ("start", "i8"),
+        ("end", "i8"),
+        ("known", "i8"),
+        ("complete", "?"),
+    ]
+)
+"""A mark or a region; ``known`` is when a region was last known to go on, where its end may be lost."""
 
 
 class Marks:
@@ -37,8 +46,8 @@ class Marks:
     of which the first record was lost. Memory grows with the regions that are open at one time, not with
     the length of the trace.
 
-    Rows are in the order of their start within those of one chunk (half a million records or more); a region
-    stands in the chunk in which it ends.
+    Rows come in the order of their start, chunk by chunk (half a million records): a region stands in the
+    chunk in which it ends, and one that does not end in the last.
 
     Args:
         writer: where rows go.
@@ -49,8 +58,10 @@ class Marks:
         self._writer = writer
         self._directory = directory
         self._told = np.zeros(0, _RECORD)  # of those whose names are not whole yet
-        self._open = np.zeros(0, _OPENED)
+        self._open = np.zeros(0, _ROW)
         self._open_names = NO_TEXTS
+        self._over = np.zeros(0, _ROW)  # of the last chunk that had any
+        self._over_names = NO_TEXTS
         self._last_ns = 0
         self._ended = False
 
@@ -83,6 +94,7 @@ class Marks:
             records["kind"], records["thread"] = kind[mine], thread[mine]
             records["arg"], records["time"] = arg[mine], time[mine]
             records["hole"] = np.searchsorted(lost, mine)
+            self._flush()
             self._see(records, before[lost])
 
     def _see(self, records: Rows, holes: Int) -> None:
@@ -111,16 +123,17 @@ class Marks:
             records["arg"][named].astype(np.uint32), np.bincount(owner[named], minlength=len(at))
         )
         opener = records[at]
-        waits = ~whole & (opener["hole"] == len(holes)) & _is_last(opener["thread"])
+        waits = ~whole & (opener["hole"] == len(holes))
         self._told = records[(begins | named) & np.concatenate((waits, [False]))[owner]]
         self._told["hole"] = 0
         done = np.flatnonzero(~waits)
         return self._rows(opener[done], holes), names[done]
 
     def _rows(self, opener: Rows, holes: Int) -> Rows:
-        rows = np.empty(len(opener), _OPENED)
+        rows = np.empty(len(opener), _ROW)
         rows["region"], rows["instance"] = opener["kind"] == spool.REGION, opener["arg"]
         rows["thread"], rows["start"] = self._numbers(opener), opener["time"]
+        rows["end"], rows["complete"] = _UNKNOWN, True
         rows["known"] = np.concatenate((holes, [_UNKNOWN]))[opener["hole"]]
         return rows
 
@@ -139,40 +152,32 @@ class Marks:
         return numbers[which]
 
     def _settle(self, rows: Rows, names: Texts, ends: Rows) -> None:
-        """Write the rows that are over, and keep the regions that are not."""
+        """Sort out what is over from the regions that go on."""
         ends = ends[np.argsort(ends["arg"], kind="stable")]
         at = np.searchsorted(ends["arg"], rows["instance"])
         found = rows["region"] & (at < len(ends))
         found[found] = ends["arg"][at[found]] == rows["instance"][found]
-        end = np.full(len(rows), _UNKNOWN, np.int64)
-        end[found] = ends["time"][at[found]]
+        rows["end"][found] = ends["time"][at[found]]
         over = found | ~rows["region"]
-        self._write(rows[over], end[over], names[np.flatnonzero(over)])
+        self._over = np.concatenate((self._over, rows[over]))
+        self._over_names = self._over_names.then(names[np.flatnonzero(over)])
         self._open, self._open_names = rows[~over], names[np.flatnonzero(~over)]
 
-    def _write(self, rows: Rows, end: Int, names: Texts, *, complete: bool = True) -> None:
-        order = np.argsort(rows["start"], kind="stable")
-        order = order[rows["thread"][order] != _UNKNOWN]
-        if not len(order):
-            return
-        rows, end = rows[order], end[order]
-        self._writer.write(
-            "marks",
-            [
-                rows["thread"],
-                names[order].column(),
-                rows["start"],
-                column(end - rows["start"], pa.int64(), ~rows["region"]),
-                np.full(len(rows), complete),
-            ],
-        )
+    def _flush(self) -> None:
+        """Write what is over, and forget it."""
+        order = np.argsort(self._over["start"], kind="stable")
+        order = order[self._over["thread"][order] != _UNKNOWN]
+        rows = self._over[order]
+        if len(rows):
+            duration = column(rows["end"] - rows["start"], pa.int64(), ~rows["region"])
+            names = self._over_names[order].column()
+            self._writer.write("marks", [rows["thread"], names, rows["start"], duration, rows["complete"]])
+        self._over, self._over_names = self._over[:0], NO_TEXTS
 
     def close(self, end_ns: int) -> None:
         """Take in that nothing more is known after this time."""
         self._see(np.zeros(0, _RECORD), np.array([end_ns]))
-        self._write(self._open, self._open["known"], self._open_names, complete=False)
-
-
-def _is_last(thread: npt.NDArray[np.int32]) -> Mask:
-    """Tell of rows in order of their thread whether each is the last of it."""
-    return np.concatenate((thread[1:] != thread[:-1], np.ones(min(len(thread), 1), np.bool_)))
+        self._open["end"], self._open["complete"] = self._open["known"], False
+        self._over = np.concatenate((self._over, self._open))
+        self._over_names = self._over_names.then(self._open_names)
+        self._flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from gilscope.analysis.source import Source
@@ -15,19 +17,28 @@ _RESAMPLES = 500
 _RULE_OF_THREE = 3  # what n looks never saw has a share below 3 / n (Hanley and Lippman-Hand 1983)
 
 
-def edges(source: Source) -> Int:
-    """Return the edges of the windows whose means are compared, in observed nanoseconds."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a trace with sampled edges what an estimate needs to know, for a part of its time."""
+
+    wall: int
+    ticks: int
+    disturbed: float
+
+
+def edges(source: Source | Part) -> Int:
+    """Return the edges of the windows whose means are compared, in observed nanoseconds (of the part)."""
     return np.linspace(0, source.wall, WINDOWS + 1).astype(np.int64)
 
 
-def half_widths(source: Source, covered: Int | Floats) -> Floats:
+def half_widths(source: Source | Part, covered: Int | Floats) -> Floats:
     """Return half the width of the 95 % interval of shares of time.
 
     Chance, by batch means over windows of equal length (Student's t) and at least three ticks' worth, plus
     the share of time in which the sampler was on a processor: what it disturbs, it cannot see.
 
     Args:
-        source: a trace with sampled edges.
+        source: a trace with sampled edges, or part of one.
         covered: nanoseconds covered in each window of `edges`; shape (..., WINDOWS).
     """
     shares = covered / np.maximum(np.diff(edges(source)), 1)
@@ -35,13 +46,15 @@ def half_widths(source: Source, covered: Int | Floats) -> Floats:
     return np.asarray(np.maximum(chance, _RULE_OF_THREE / source.ticks) + source.disturbed)
 
 
-def add_interval(row: dict[str, object], name: str, source: Source, covered: Int, gils: int = 1) -> None:
+def add_interval(
+    row: dict[str, object], name: str, source: Source | Part, covered: Int, gils: int = 1
+) -> None:
     """Add ``_low`` and ``_high`` of the figures ``<name>_ns`` and ``<name>_share`` to a row.
 
     Args:
         row: where to add them.
         name: which figure.
-        source: a trace with sampled edges.
+        source: a trace with sampled edges, or part of one.
         covered: nanoseconds covered in each window of `edges`, added up over GILs.
         gils: how many GILs.
     """

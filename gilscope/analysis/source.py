@@ -157,7 +157,7 @@ class Source:
     def _names(self) -> list[str]:
         known = dict(zip(*(self._tables["threads"][c].to_pylist() for c in ("thread", "name")), strict=True))
         seen = [self.numbers("intervals", "thread"), self.numbers("handoffs", "from_thread")]
-        seen.append(self.numbers("handoffs", "to_thread"))
+        seen += [self.numbers("handoffs", "to_thread"), self.numbers("marks", "thread")]
         most = max((int(s.max()) for s in seen if len(s)), default=-1)
         return [known.get(i) or f"thread {i}" for i in range(max(most, *known, -1) + 1)]
 

@@ -47,6 +47,7 @@ PROGRAMS = {
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_spool": Program(("spool.c",)),
+    "test_tell": Program(("tell.c", "probe.c", "got.c", "layout.c", "condition.c")),
     "test_threads": Program(("threads.c", "layout.c", "condition.c"), ("fakegil.c",)),
 }
 
@@ -127,6 +128,10 @@ def test_sampler(tmp_path: Path) -> None:
 def test_spool(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     check(build_program(tmp_path, "test_spool"), tmp_path / "files")
+
+
+def test_tell(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_tell"))
 
 
 def test_threads(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def tables(file: Path, folder: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def record(file: Path) -> None:
-    """Record two threads for a moment, with a name and a switch interval set on the way."""
+    """Record two threads for a moment: names, a switch interval set on the way, marks and regions."""
     names, watch = NameTeller(_core.name_thread), SwitchWatch(_core.note_interval)
     before = sys.getswitchinterval()
     _core.start(file, probe=True, observe=False, period_ns=5_000_000)
@@ -37,10 +37,16 @@ def record(file: Path) -> None:
         watch.install()
         threads = [threading.Thread(target=sum, args=(range(400_000),), name=n) for n in ("cpu-ä", "other")]
         exec(compile("import sys\nsys.setswitchinterval(0.0005)", "program.py", "exec"))
+        _core.mark("half time, ä".encode())
+        around = _core.region_begin(b"around")
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        _core.region_begin(b"")  # does not end
+        mover = threading.Thread(target=_core.region_end, args=(around,), name="mover")
+        mover.start()
+        mover.join()
         names.tell_living()
     finally:
         watch.remove()

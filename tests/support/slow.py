@@ -62,6 +62,14 @@ class Sample(NamedTuple):
     dropped: int = 0
 
 
+class Mark(NamedTuple):
+    thread: int
+    name: str
+    start_ns: int
+    duration_ns: int | None = None
+    complete: bool = True
+
+
 @dataclass
 class Trace:
     """A trace in memory: its tables as lists of tuples, and what its metadata says."""
@@ -72,6 +80,7 @@ class Trace:
     handoffs: list[Handoff] = field(default_factory=list)
     switch_intervals: list[SwitchInterval] = field(default_factory=lambda: [SwitchInterval(0, 5_000_000)])
     samples: list[Sample] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     edges: str = "exact"
     ticks: int = 0
     switches: int = 0
@@ -181,7 +190,7 @@ def names(trace: Trace) -> dict[int, str]:
     """Return the name of every thread that any table mentions."""
     seen = {i.thread for i in trace.intervals}
     seen |= {who for h in trace.handoffs for who in (h.from_thread, h.to_thread)}
-    seen |= {t.thread for t in trace.threads}
+    seen |= {t.thread for t in trace.threads} | {m.thread for m in trace.marks}
     return {n: f"thread {n}" for n in seen} | {t.thread: t.name for t in trace.threads if t.name}
 
 
@@ -244,6 +253,48 @@ def quantile(values: list[int], q: float) -> float | None:
 
 def share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def regions(trace: Trace, name: str) -> dict[int, list[tuple[int, int]]]:
+    """Return the observed time of each thread in regions of a name, cut where one begins or ends."""
+    out: dict[int, list[tuple[int, int]]] = {}
+    mine = [m for m in trace.marks if m.name == name and m.duration_ns is not None]
+    for who in {m.thread for m in mine}:
+        own = [
+            (observed(trace, m.start_ns), observed(trace, m.start_ns + m.duration_ns))
+            for m in mine
+            if m.thread == who
+        ]
+        cuts = sorted({time for span in own for time in span})
+        out[who] = [(a, b) for a, b in pairwise(cuts) if any(start <= a < end for start, end in own)]
+    return out
+
+
+def threads_within(trace: Trace, region: str) -> Rows:
+    out = []
+    for number, parts in sorted(regions(trace, region).items()):
+        mine = [s for s in spans(trace) if s.thread == number]
+
+        def within(s: Span, parts=parts) -> int:
+            return sum(max(min(s.end, b) - max(s.start, a), 0) for a, b in parts)
+
+        runs = [s for s in mine if s.state == "run"]
+        waits = [s for s in mine if s.state == "wait"]
+        begun = [s for s in mine if any(a <= s.start < b for a, b in parts)]
+        life, run, wait = sum(b - a for a, b in parts), sum(map(within, runs)), sum(map(within, waits))
+        row = {"thread": number, "thread_name": names(trace)[number], "life_ns": life}
+        row |= {"run_ns": run, "wait_ns": wait, "off_ns": life - run - wait}
+        row |= {"run_share": share(run, life), "wait_share": share(wait, life)}
+        row["off_share"] = share(life - run - wait, life)
+        row |= {"acquires": sum(s.state == "run" for s in begun)}
+        row |= {"waits": sum(s.state == "wait" for s in begun)}
+        row["forced"] = sum(s.release == "forced" for s in begun)
+        row["longest_ns"] = max((within(s) for s in runs if s.whole), default=0)
+        whole = [s.duration for s in begun if s.whole and s.state == "wait"]
+        row |= {f"wait_{n}_ns": quantile(whole, q) for n, q in _QUANTILES.items()}
+        row |= {"cpu_ns": None, "slowdown": share(run + wait, run)}
+        out.append(row)
+    return out
 
 
 def threads(trace: Trace) -> Rows:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gilscope.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
 from tests.support import legal, oracle, slow
-from tests.support.slow import Handoff, Interval, Sample, SwitchInterval, Thread, Trace
+from tests.support.slow import Handoff, Interval, Mark, Sample, SwitchInterval, Thread, Trace
 
 MS = 1_000_000
 
@@ -109,6 +109,19 @@ def ticks(draw, end: int, *, lossy: bool) -> tuple[list[Sample], list[Hole]]:
         samples.append(Sample(time, 0, 0, dropped))
         before = time
     return samples, lost
+
+
+@st.composite
+def regions(draw, trace: Trace) -> Trace:
+    """Draw marks and regions for a trace: of threads that did something and of others, at any instants."""
+    edges = [i.start_ns for i in trace.intervals] + [i.start_ns + i.duration_ns for i in trace.intervals]
+    instants = st.integers(0, trace.duration) | st.sampled_from([*edges, 0, trace.duration])
+    spans = st.tuples(st.integers(0, 6), st.sampled_from("ab"), instants, instants, st.booleans())
+    marks = [
+        Mark(who, name, min(begin, end), None if instant else abs(end - begin))
+        for who, name, begin, end, instant in draw(st.lists(spans, max_size=12))
+    ]
+    return trace.but(marks=marks)
 
 
 @st.composite

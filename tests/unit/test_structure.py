@@ -29,6 +29,7 @@ ORDER = [
     {"analysis.inputs"},
     {"analysis.source"},
     {"analysis.estimates", "analysis.handoffs", "analysis.convoys"},
+    {"analysis.regions"},
     {"analysis.threads", "analysis.overhead", "analysis.holds"},
     {"analysis.windows", "analysis.comparison", "analysis.findings", "analysis.intervals"},
     {"analysis"},

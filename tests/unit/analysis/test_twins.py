@@ -18,6 +18,7 @@ from tests.support.traces import (
     calm,
     convoy_like,
     of_stories,
+    regions,
     round_robin,
     sampled,
     told,
@@ -29,6 +30,15 @@ from tests.support.traces import (
 @given(traces())
 def test_threads_agree_with_the_slow_twin(trace):
     agree(analysis.threads(trace.recording()), slow.threads(trace))
+
+
+@calm
+@given(traces().flatmap(regions))
+def test_threads_within_regions_agree_with_the_slow_twin(trace):
+    t = trace.recording()
+
+    for name in {m.name for m in trace.marks if m.duration_ns is not None}:
+        agree(analysis.threads(t, region=name), slow.threads_within(trace, name))
 
 
 @calm

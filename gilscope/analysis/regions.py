@@ -1,0 +1,93 @@
+"""What lies within the regions of one name: each thread by a clock that goes only while it is in one."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gilscope.analysis.estimates import Part
+from gilscope.analysis.gils import NO_TIME, Spans, Threads
+from gilscope.analysis.source import Source
+from gilscope.analysis.spans import Coverage, Int, Mask, by_thread, union
+from gilscope.errors import OptionError
+
+_MOST_NAMES = 20
+_MOST_BYTES = 255  # of a name, as the core keeps them
+
+
+def as_kept(name: str) -> str:
+    """Return the name of a region as a trace has it."""
+    text = name.encode("utf-8", "backslashreplace")[:_MOST_BYTES]
+    return text.decode("utf-8", "ignore").replace("\0", " ")
+
+
+class Within:
+    """The regions of one name; each thread's own, and overlapping ones of a thread count once.
+
+    Args:
+        source: a trace.
+        name: of its regions.
+
+    Raises:
+        OptionError: the trace has no region of that name.
+    """
+
+    def __init__(self, source: Source, name: str) -> None:
+        start, duration = (source.numbers("marks", column) for column in ("start_ns", "duration_ns"))
+        names, is_region = source.table("marks")["name"], duration != NO_TIME
+        if not isinstance(name, str):
+            raise OptionError(f"expected the name of a region, got {name!r}; {_known(names, is_region)}")
+        of_name = pc.equal(names, as_kept(name)).to_numpy() if len(names) else is_region
+        mine = np.flatnonzero(is_region & of_name)
+        if not len(mine):
+            raise OptionError(f"no region has the name {name!r}; {_known(names, is_region)}")
+        thread = source.numbers("marks", "thread")[mine]
+        begin, end = source.observed(start[mine]), source.observed((start + duration)[mine])
+        self._source = source
+        self.threads = np.unique(thread)
+        self._clocks: dict[int, Coverage] = {}
+        self._lives: dict[int, int] = {}
+        for who, rows in self._by_thread(thread):
+            spans = union(begin[rows], end[rows])
+            self._clocks[who] = Coverage(*spans)
+            self._lives[who] = int((spans[1] - spans[0]).sum())
+
+    def _by_thread(self, thread: Threads) -> Iterator[tuple[int, Int]]:
+        """Yield each thread that has such regions, and the positions of its rows."""
+        order = by_thread(thread)
+        first, last = (np.searchsorted(thread[order], self.threads, side) for side in ("left", "right"))
+        for who, a, b in zip(self.threads.tolist(), first.tolist(), last.tolist(), strict=True):
+            yield who, order[a:b]
+
+    def part(self, thread: int) -> Part:
+        """Return how long a thread was in them, and how often the sampler looked meanwhile."""
+        ticks = int(self._clocks[thread].on(self._looks).sum())
+        return Part(self._lives[thread], max(ticks, 1), self._source.disturbed)
+
+    @functools.cached_property
+    def _looks(self) -> Int:
+        return self._source.observed(self._source.numbers("samples", "time_ns"))
+
+    def spans(self, spans: Spans) -> tuple[Spans, Mask]:
+        """Return spans by the clock of their thread, as long as they lie within; and which begin within."""
+        start, end = np.zeros(len(spans), np.int64), np.zeros(len(spans), np.int64)
+        begins = np.zeros(len(spans), np.bool_)
+        for who, mine in self._by_thread(spans.thread):
+            clock = self._clocks[who]
+            start[mine], end[mine] = clock.until(spans.start[mine]), clock.until(spans.end[mine])
+            begins[mine] = clock.on(spans.start[mine]) > 0
+        return dataclasses.replace(spans, start=start, end=end), begins
+
+
+def _known(names: pa.ChunkedArray, is_region: Mask) -> str:
+    """Say which names there are."""
+    known = [repr(name) for name in names.filter(pa.array(is_region)).unique().to_pylist()]
+    if not known:
+        return "the trace has no regions (with t.region(name) makes them)"
+    more = f", and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
+    return f"the trace has {', '.join(known[:_MOST_NAMES])}{more}"
