@@ -1,10 +1,11 @@
-"""A picture of a trace's timeline in the viewer, for the README.
+"""A picture of a trace's timeline in the viewer; without arguments, the one in the README.
 
-Usage: ``python -m tests.support.screenshot TRACE.gilscope OUT.png [--from-ns A --to-ns B]``, with times as
+Usage: ``python -m tests.support.screenshot [TRACE.gilscope OUT.png --from-ns A --to-ns B]``, with times as
 the tables have them: nanoseconds since the start of the trace.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from gilscope import viztracer
 from gilscope.recording import Recording, read_metadata
 from tests.support import browser
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
@@ -20,10 +23,24 @@ def main(arguments: list[str] | None = None) -> int:
     if reason is not None:
         print(f"screenshot: {reason}", file=sys.stderr)
         return 1
+    if options.trace is None:
+        of_the_readme(EXAMPLES / "convoy.png")
+        return 0
     recording = Recording(options.trace, read_metadata(options.trace))
     to_ns = recording.metadata["duration_ns"] if options.to_ns is None else options.to_ns
-    take(recording, options.picture, (options.from_ns, to_ns), (options.width, options.height))
+    size = options.width, options.height
+    take(recording, options.picture, (options.from_ns, to_ns), size)
     return 0
+
+
+def of_the_readme(picture: Path) -> None:
+    """Run the example of the convoy, and take the picture of 30 ms of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        example = [sys.executable, EXAMPLES / "convoy.py"]
+        subprocess.run(example, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        trace = Path(folder, "convoy.gilscope")
+        recording = Recording(trace, read_metadata(trace))
+        take(recording, picture, (500_000_000, 530_000_000), (1600, 560))
 
 
 def take(recording: Recording, picture: Path, window: tuple[int, int], size: tuple[int, int]) -> None:
@@ -46,8 +63,8 @@ def take(recording: Recording, picture: Path, window: tuple[int, int], size: tup
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.support.screenshot", description=__doc__)
-    parser.add_argument("trace", type=Path, help="a trace folder")
-    parser.add_argument("picture", type=Path, help="the PNG to write")
+    parser.add_argument("trace", type=Path, nargs="?", help="a trace folder")
+    parser.add_argument("picture", type=Path, nargs="?", default="timeline.png", help="the PNG to write")
     parser.add_argument("--from-ns", type=int, default=0, help="left edge, since the start of the trace")
     parser.add_argument("--to-ns", type=int, help="right edge (default: the end of the trace)")
     parser.add_argument("--width", type=int, default=1600, help="pixels")
