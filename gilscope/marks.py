@@ -118,7 +118,7 @@ class Marks:
         of = at[owner] if len(at) else owner
         named = ~begins & (owner >= 0)
         for same in ("thread", "hole"):
-            named &= records[same] == records[of][same]
+            named &= records[same] == records[same][of]
         names, whole = Texts.of_words(
             records["arg"][named].astype(np.uint32), np.bincount(owner[named], minlength=len(at))
         )
