@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sys import _getframe
-
 from gilscope.errors import OptionError
 from gilscope.session import active
 
@@ -48,8 +46,6 @@ class Marker:
 class Region:
     """A name for what happens inside of ``with``; see `gilscope.Trace.region`.
 
-    It can be entered again, also before it is left, in any thread or task: each ``with`` is one row.
-
     Args:
         marker: of the recording it belongs to.
         name: any string.
@@ -58,25 +54,16 @@ class Region:
         OptionError: the name is no string.
     """
 
-    __slots__ = ("_marker", "_name", "_others", "_sole")
+    __slots__ = ("_instances", "_marker", "_name")
 
     def __init__(self, marker: Marker, name: str) -> None:
         self._marker = marker
         self._name = encoded(name)
-        # Mostly it is entered once. What is entered while it is open is told apart by the frame that holds
-        # the `with`, and that may be left by another thread; inside of one, who came last leaves first. To
-        # ask for frames each time would cost as much as all the rest.
-        self._sole: int | None = None
-        self._others: dict[int, list[int]] | None = None
+        self._instances: list[int] = []  # one that is entered inside of itself is left inside out
 
     def __enter__(self) -> Region:
         marker = self._marker
-        instance = marker.begin(self._name) if active() is marker.session else 0
-        if self._sole is None and not self._others:
-            self._sole = instance
-        else:
-            self._others = self._others or {}
-            self._others.setdefault(id(_getframe(1)), []).append(instance)
+        self._instances.append(marker.begin(self._name) if active() is marker.session else 0)
         return self
 
     def __exit__(
@@ -85,20 +72,5 @@ class Region:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._others:
-            instance = self._leave(id(_getframe(1)), self._others)
-        else:
-            instance, self._sole = self._sole, None
-        if instance:  # where its recording is over, nobody knows the number
+        if instance := self._instances.pop():  # where its recording is over, nobody knows the number
             self._marker.end(instance)
-
-    def _leave(self, frame: int, others: dict[int, list[int]]) -> int | None:
-        if frame not in others and self._sole is not None:
-            instance, self._sole = self._sole, None
-            return instance
-        # A `contextlib.ExitStack` enters and leaves in frames of its own.
-        frame = frame if frame in others else [*others][-1]
-        instance = others[frame].pop()
-        if not others[frame]:
-            del others[frame]
-        return instance

@@ -127,8 +127,8 @@ class Trace(Recording):
         """Return a context manager that names what happens inside of it: a row of the table ``marks``.
 
         Regions may lie inside one another, go on in other threads, and share a thread by turns, as tasks of
-        `asyncio` do. The row's thread is the one that entered. Outside of the recording it does nothing, as
-        `mark`.
+        `asyncio` do, each with a region of its own. The row's thread is the one that entered. Outside of the
+        recording it does nothing, as `mark`.
 
         Args:
             name: any string; its first 255 bytes in UTF-8 are kept.

@@ -79,33 +79,16 @@ def test_times_are_those_of_the_program():
         assert before - 1000 <= start + at <= after + 1000
 
 
-def test_one_region_entered_by_many_threads_is_many_rows():
-    with gilscope.trace(None) as t:
-        region = t.region("shared")
-        happens = in_order("a in", "b in", "a out", "b out")
-
-        def work(who: str) -> None:
-            with happens(f"{who} in"):
-                region.__enter__()
-            with happens(f"{who} out"):
-                region.__exit__(None, None, None)
-
-        run_threads(lambda: work("a"), lambda: work("b"), names=("a", "b"))
-
-    assert [row[:2] for row in rows(t)] == [("a", "shared"), ("b", "shared")]
-
-
 def overlapping(found: list[tuple]) -> bool:
     """Tell whether of two rows the one that begins first ends first."""
     (_, _, a, a_ns), (_, _, b, b_ns) = found
     return a < b < a + a_ns < b + b_ns
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_tasks_that_share_a_thread_by_turns(shared):
+def test_tasks_that_share_a_thread_by_turns():
     async def request(before: asyncio.Event, inside: asyncio.Event, until: asyncio.Event) -> None:
         await before.wait()
-        with one if shared else t.region("request"):
+        with t.region("request"):
             inside.set()
             await until.wait()
 
@@ -123,7 +106,6 @@ def test_tasks_that_share_a_thread_by_turns(shared):
         await b
 
     with gilscope.trace(None) as t:
-        one = t.region("request")
         asyncio.run(both())
 
     found = rows(t)
@@ -131,14 +113,12 @@ def test_tasks_that_share_a_thread_by_turns(shared):
     assert overlapping(found)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_generator_may_be_moved_to_another_thread(shared):
+def test_a_generator_may_be_moved_to_another_thread():
     def steps():
-        with one if shared else t.region("moved"):
+        with t.region("moved"):
             yield
 
     with gilscope.trace(None) as t:
-        one = t.region("moved")
         first, second = steps(), steps()
         next(first)
         next(second)
