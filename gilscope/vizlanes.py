@@ -89,15 +89,17 @@ def unseen(call: Callable[[], None]) -> None:
     Beginning and ending a trace are some hundred thousand calls, enough to push the program's own out of
     VizTracer's buffer. VizTracer must be paused and resumed in one frame, or it loses count of its stack.
     """
-    tracer = tracing()
-    if tracer is None:
+    try:
+        tracer = tracing()
+        resume = tracer.resume
+        tracer.pause()
+    except AttributeError:  # none is tracing, or none that we know
         call()
         return
-    tracer.pause()
     try:
         call()
     finally:
-        tracer.resume()
+        resume()
 
 
 def attach(plugin: Callable[[], GilLanes]) -> None:
