@@ -21,11 +21,11 @@ MOST_NS = 1 << 62
 MOST_GILS = 128
 
 _NEVER_NULL = {
-    "threads": ("thread", "native_id", "name", "interpreter", "is_main", "first_ns", "last_ns"),
+    "threads": ("thread",),
     "intervals": ("thread", "interpreter", "state", "start_ns", "duration_ns"),
-    "handoffs": ("interpreter", "from_thread", "to_thread", "release_ns", "acquire_ns", "waiters"),
-    "switch_intervals": ("time_ns", "interval_ns", "source"),
-    "samples": ("time_ns", "late_ns", "switches", "dropped"),
+    "handoffs": ("interpreter", "from_thread", "to_thread", "release_ns", "acquire_ns"),
+    "switch_intervals": ("time_ns", "interval_ns"),
+    "samples": ("time_ns",),
 }
 _WORDS = {"state": schema.STATES, "release": schema.RELEASES, "source": schema.SOURCES}
 _IN_ORDER = ("samples", "switch_intervals")
