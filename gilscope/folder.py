@@ -213,7 +213,8 @@ def open_folder(path: Path) -> tuple[Path, dict[str, Any], bool]:
     whole = not os.path.lexists(path / SPOOL_FILE)
     if whole and "duration_ns" not in metadata:
         raise TraceFormatError(
-            f"{path}: neither tables nor a spool in it: the recording was never begun or lost its files"
+            f"{path}: neither tables (and their duration_ns) nor a spool in it: the recording was "
+            "never begun or lost its files"
         )
     _check_metadata(path, metadata, whole=whole)
     if whole:

@@ -104,12 +104,16 @@ class Recording:
 
         with self._open(name) as reader:
             table = reader.read_all()
-        soundness.check_rows(name, table, self._n_threads(name, table))
+        self._check_rows(name, table)
         soundness.check_table(name, table)
         return table
 
-    def _n_threads(self, name: str, rows: pa.Table | pa.RecordBatch) -> int:
-        return len(rows if name == "threads" else self.threads)
+    def _check_rows(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
+        from gilscope import soundness
+
+        n_threads = len(rows if name == "threads" else self.threads)
+        length_ns = self._metadata.get("duration_ns", soundness.LATEST_NS)
+        soundness.check_rows(name, rows, n_threads, length_ns)
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield a table's record batches one after the other, never holding the whole table.
@@ -125,13 +129,11 @@ class Recording:
                 yield batch
 
     def _next(self, name: str, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
-        from gilscope import soundness
-
         try:
             batch = reader.read_next_batch()
         except StopIteration:
             return None
-        soundness.check_rows(name, batch, self._n_threads(name, batch))
+        self._check_rows(name, batch)
         return batch
 
     def _file(self, name: str) -> Path:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from gilscope import schema
 
 LATEST_NS = 1 << 60
-"""36 years: no time in a table is later, so that two can be added."""
+"""36 years: no trace is longer, so that two times can be added."""
 MOST_NS = 1 << 62
 """All intervals together are shorter, so that they can be added up."""
 MOST_GILS = 128
@@ -28,16 +28,27 @@ _NEVER_NULL = {
     "samples": ("time_ns",),
 }
 _WORDS = {"state": schema.STATES, "release": schema.RELEASES, "source": schema.SOURCES}
+_INSTANTS = (
+    "first_ns",
+    "last_ns",
+    "start_ns",
+    "request_ns",
+    "drop_request_ns",
+    "release_ns",
+    "acquire_ns",
+    "time_ns",
+)
 _IN_ORDER = ("samples", "switch_intervals")
 
 
-def check_rows(name: str, rows: pa.Table | pa.RecordBatch, n_threads: int) -> None:
+def check_rows(name: str, rows: pa.Table | pa.RecordBatch, n_threads: int, length_ns: int) -> None:
     """Look at each value of a table, or of a part of one.
 
     Args:
         name: a key of `gilscope.schema.TABLES`.
         rows: with the columns of that table.
         n_threads: rows of the table ``threads``.
+        length_ns: how long the trace is.
 
     Raises:
         ValueError: a value is none that a trace can have.
@@ -51,9 +62,9 @@ def check_rows(name: str, rows: pa.Table | pa.RecordBatch, n_threads: int) -> No
         if pa.types.is_dictionary(field.type):
             _check_words(field.name, column)
         elif pa.types.is_integer(field.type):
-            _check_numbers(field.name, column, n_threads)
-    if name == "intervals" and _total(rows.column("duration_ns")) > MOST_NS:
-        raise ValueError(f"column 'duration_ns': expected a sum of at most {MOST_NS}, found more")
+            _check_numbers(field.name, column, _most(field.name, n_threads, length_ns))
+    if name == "intervals":
+        _check_intervals(rows, length_ns)
 
 
 def check_table(name: str, table: pa.Table) -> None:
@@ -78,21 +89,28 @@ def _check_words(name: str, column: pa.ChunkedArray | pa.DictionaryArray) -> Non
             raise ValueError(f"column {name!r}: expected {', '.join(_WORDS[name])}, found {found - allowed}")
 
 
-def _check_numbers(name: str, column: pa.ChunkedArray | pa.Array, n_threads: int) -> None:
-    if name == "ident":
-        return  # any 64 bits
-    most = n_threads - 1 if name.endswith("thread") else _MOST.get(name, _most_of(name))
+def _most(name: str, n_threads: int, length_ns: int) -> int:
+    """Return the largest number that a column can hold."""
+    if name.endswith("thread"):
+        return n_threads - 1
+    if name in _INSTANTS:
+        return length_ns
+    return {"interpreter": MOST_GILS - 1, "ident": (1 << 64) - 1}.get(name, MOST_NS)
+
+
+def _check_numbers(name: str, column: pa.ChunkedArray | pa.Array, most: int) -> None:
     found = pc.min_max(column).as_py()
     if found["min"] is not None and not (found["min"] >= 0 and found["max"] <= most):
         value = found["min"] if found["min"] < 0 else found["max"]
         raise ValueError(f"column {name!r}: expected values from 0 to {most}, found {value}")
 
 
-_MOST = {"interpreter": MOST_GILS - 1}
-
-
-def _most_of(name: str) -> int:
-    return LATEST_NS if name.endswith("_ns") else MOST_NS
+def _check_intervals(rows: pa.Table | pa.RecordBatch, length_ns: int) -> None:
+    start, duration = (rows.column(name) for name in ("start_ns", "duration_ns"))
+    if (pc.max(pc.add(start, duration)).as_py() or 0) > length_ns:
+        raise ValueError(f"columns 'start_ns' and 'duration_ns': expected sums of at most {length_ns}")
+    if _total(duration) > MOST_NS:
+        raise ValueError(f"column 'duration_ns': expected a sum of at most {MOST_NS}, found more")
 
 
 def _total(durations: pa.ChunkedArray | pa.Array) -> float:

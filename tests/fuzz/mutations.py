@@ -311,7 +311,7 @@ def spool_flood(files: Files, random: Random, _others: Sequence[Files]) -> Files
         return files
     i = random.randrange(len(parts))
     head, records, cpus, states = parts[i]
-    n = random.choice((10, 1000, 20_000))
+    n = random.choice((10, 300, 3000))
     kind, thread = random.randrange(1, 20), random.choice((0, 1, 5))
     stamp = int(records["stamp"][-1]) if len(records) else int(head["stamp"][0])
     flood = np.zeros(n, spool.RECORD)

@@ -73,7 +73,7 @@ def use(folder: Path, *, html: bool = False, commands: bool = True) -> int:
 
 
 def _commands(folder: Path) -> None:
-    for words in (["report"], ["report", "--json"], ["info"]):
+    for words in (["report"], ["info"]):
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = cli.main([*words, str(folder)])
