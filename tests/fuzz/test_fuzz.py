@@ -79,6 +79,7 @@ def test_a_search_says_what_it_found(monkeypatch):
     def use(folder, **_options):
         if gilscope.load(folder).metadata["edges"] == "sampled":
             raise ZeroDivisionError("planted")
+        return 1
 
     monkeypatch.setattr(victim, "use", use)
     search = engine.Search(list(seeds()), Random(1))
