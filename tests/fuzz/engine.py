@@ -69,7 +69,7 @@ class Search:
         files = mutate(self.chance.choice(self.corpus), self.chance, self.corpus)
         before = len(self.lines)
         self.run(files, html=self.chance.random() < self.html)
-        if len(self.lines) > before and sum(map(len, files.values())) < 1 << 20:
+        if len(self.lines) > before and sum(map(len, files.values())) < 1 << 17:
             self.corpus.append(files)
             self.keep(files)
 

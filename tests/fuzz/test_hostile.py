@@ -17,6 +17,8 @@ import gilscope
 import gilscope.cli
 import gilscope.tables
 from gilscope import report, schema, spool
+from gilscope.analysis.spans import Coverage
+from gilscope.analysis.windows import timeline
 from gilscope.arrowfile import open_batches
 from gilscope.errors import TraceFormatError
 from tests.fuzz import files as f
@@ -377,6 +379,21 @@ def test_threads_told_of_that_never_appear_are_bounded(load, monkeypatch):
 
     with pytest.raises(TraceFormatError, match="more than 100 threads"):
         load(made(s, edges="sampled"))
+
+
+def test_many_threads_that_do_nothing_cost_little(load, monkeypatch):
+    """What is computed thread by thread is computed of those that ran or waited."""
+    appeared = [row for n in range(1, 3001) for row in appears(n, 7 + n, 2)]
+    t = load(made(Spool().batch(0).batch(10, [*BEGUN, *appeared, (spool.END, 0, 0, 8)]).last(20)))
+    asked = []
+    original = Coverage.until
+    monkeypatch.setattr(Coverage, "until", lambda self, at: asked.append(self) or original(self, at))
+
+    frame = timeline(t, window=1.0)
+
+    assert len(t.threads) == 3001
+    assert [c for c in frame if c.startswith("run_share")] == ["run_share_0"]
+    assert len(asked) < 20
 
 
 def test_zeros_without_end_are_refused(tmp_path):
