@@ -14,6 +14,7 @@ import gilscope
 from gilscope.errors import GilscopeError, OptionError
 from gilscope.folder import write_error
 from gilscope.options import DEFAULT_PATH, EDGES
+from gilscope.units import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -302,7 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = args.function(args)
     except GilscopeError as error:
-        print(f"gilscope: {error}", file=sys.stderr)
+        # What it quotes may come from a trace that somebody else made.
+        lines = map(printable, f"gilscope: {error}".split("\n"))
+        print("\n".join(lines), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

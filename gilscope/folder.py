@@ -205,19 +205,37 @@ def open_folder(path: Path) -> tuple[Path, dict[str, Any], bool]:
 
     Raises:
         TraceFormatError: the path holds no trace, or a damaged one.
+        TraceWriteError: there is no room for the tables of one that was not finished.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise TraceFormatError(f"{path}: no such trace; expected a folder written by gilscope.trace()")
     metadata = read_metadata(path)
-    if not (path / SPOOL_FILE).exists():
-        if "duration_ns" not in metadata:
-            raise TraceFormatError(
-                f"{path}: neither tables nor a spool in it: the recording was never begun or lost its files"
-            )
+    whole = not os.path.lexists(path / SPOOL_FILE)
+    if whole and "duration_ns" not in metadata:
+        raise TraceFormatError(
+            f"{path}: neither tables (and their duration_ns) nor a spool in it: the recording was "
+            "never begun or lost its files"
+        )
+    _check_metadata(path, metadata, whole=whole)
+    if whole:
         return path, metadata, False
-    temporary = temporary_folder()
+    try:
+        temporary = temporary_folder()
+    except OSError as error:
+        raise write_error("the folder for temporary files", error) from error
     try:
         return temporary, convert(path / SPOOL_FILE, temporary, metadata, quiet=False), True
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if isinstance(error, OSError):
+            raise write_error(temporary, error) from error
         raise
+
+
+def _check_metadata(path: Path, metadata: dict[str, Any], *, whole: bool) -> None:
+    from gilscope.soundness import check_metadata
+
+    try:
+        check_metadata(metadata, whole=whole)
+    except ValueError as error:
+        raise TraceFormatError(f"{path / METADATA_FILE}: {error}; record the trace again") from None

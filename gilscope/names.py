@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from gilscope import spool
+from gilscope.errors import TraceFormatError
+
+MOST_THREADS = 1 << 20
+"""As many as a record can tell apart."""
+LONGEST_NAME = 4096
+"""Bytes; what is behind them is cut off."""
+UNKNOWN = "(its first record was lost)"
 
 
 @dataclass(slots=True)
@@ -51,9 +61,12 @@ class Directory:
     _expected: dict[int, Thread] = field(default_factory=dict)  # known of, not yet appeared
     _said: dict[int, _Said] = field(default_factory=dict)
     _speakers: dict[int, int] = field(default_factory=dict)  # native ids
+    _numbers: npt.NDArray[np.int32] = field(default_factory=lambda: np.full(MOST_THREADS, -1, np.int32))
 
     def appear(self, native_id: int, time_ns: int) -> int:
         """Enter a thread when it is first seen; return its number."""
+        if len(self.threads) >= MOST_THREADS:
+            raise TraceFormatError(f"more than {MOST_THREADS} threads appear, which no trace can hold")
         thread = self._expected.pop(native_id, None) or Thread(native_id)
         thread.first_ns = thread.last_ns = time_ns
         self.threads.append(thread)
@@ -68,14 +81,33 @@ class Directory:
     def number_of_speaker(self, speaker: int, time_ns: int) -> int:
         """Return the number of the thread that wrote a record; -1 where its first record was lost."""
         if self.by_record:
-            return speaker
+            return int(self.numbers_of(np.array([speaker], np.int32), np.array([time_ns], np.int64))[0])
         native_id = self._speakers.get(speaker)
         return -1 if native_id is None else self.number_of(native_id, time_ns)
+
+    def numbers_of(
+        self, speakers: npt.NDArray[np.int32], times: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int32]:
+        """Return the numbers of the threads that wrote records, in order; with exact edges.
+
+        A thread whose first record was lost appears with the first that was not, and nobody knows its id.
+        """
+        numbers = self._numbers[speakers]
+        if len(numbers) and numbers.min() < 0:
+            new, first = np.unique(speakers[numbers < 0], return_index=True)
+            at = times[numbers < 0][first]
+            for i in np.argsort(first).tolist():
+                self._numbers[new[i]] = len(self.threads)
+                self.threads.append(Thread(0, name=UNKNOWN, first_ns=int(at[i]), last_ns=int(at[i])))
+            numbers = self._numbers[speakers]
+        return numbers
 
     def _known(self, native_id: int) -> Thread:
         number = self._newest.get(native_id)
         if number is not None:
             return self.threads[number]
+        if len(self._expected) >= MOST_THREADS:
+            raise TraceFormatError(f"more than {MOST_THREADS} threads are told of, which no trace can hold")
         return self._expected.setdefault(native_id, Thread(native_id))
 
     def hear(self, kind: int, speaker: int, arg: int, time_ns: int) -> None:
@@ -90,7 +122,7 @@ class Directory:
         if kind == spool.THREAD:
             self._speakers[speaker] = arg
             if self.by_record:
-                self.appear(arg, time_ns)
+                self._numbers[speaker] = self.appear(arg, time_ns)
         if kind in (spool.THREAD, spool.NAME):
             self._said[speaker] = _Said(self._known(arg))
             return
@@ -105,7 +137,7 @@ class Directory:
             said.about.ident = arg << 32 | said.low
         elif kind == spool.CPU_HIGH:
             said.about.cpu_last_ns = arg << 32 | said.low
-        elif kind == spool.TEXT:
+        elif kind == spool.TEXT and len(said.text) < LONGEST_NAME:
             said.text += arg.to_bytes(4, "little")
             said.about.name = bytes(said.text).rstrip(b"\0").decode("utf-8", "replace")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from pathlib import Path
 
 from gilscope.errors import TraceFormatError
+from gilscope.files import open_regular
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, BinaryIO
 
     import pyarrow as pa
 
 METADATA_FILE = "metadata.json"
 SPOOL_FILE = "spool.bin"
+_MOST_METADATA = 1 << 24  # bytes; argv is the longest part, and kernels allow 2 MB of it
+_DEEPEST = 32
 
 # What this module needs is imported where it is first needed: `import gilscope` must cost a traced program
 # next to nothing.
@@ -99,9 +101,24 @@ class Recording:
             if self._folder is None or self._is_later(name):
                 self._tables[name] = schema.TABLES[name].empty_table()
             else:
-                with self._open(name) as reader:
-                    self._tables[name] = self._guard(name, reader.read_all)
+                self._tables[name] = self._guard(name, lambda: self._read(name))
         return self._tables[name]
+
+    def _read(self, name: str) -> pa.Table:
+        from gilscope import soundness
+
+        with self._open(name) as reader:
+            table = reader.read_all()
+        self._check_rows(name, table)
+        soundness.check_table(name, table)
+        return table
+
+    def _check_rows(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
+        from gilscope import soundness
+
+        n_threads = len(rows if name == "threads" else self.threads)
+        length_ns = self._metadata.get("duration_ns", soundness.LATEST_NS)
+        soundness.check_rows(name, rows, n_threads, length_ns)
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield a table's record batches one after the other, never holding the whole table.
@@ -109,12 +126,21 @@ class Recording:
         Raises:
             TraceFormatError: the file is missing, damaged, or has other columns.
         """
-        if self._folder is None or name in self._tables or self._is_later(name):
+        small = name == "threads" or self._is_later(name)
+        if self._folder is None or name in self._tables or small:
             yield from self.table(name).to_batches()
             return
-        with self._open(name) as reader:
-            for i in range(reader.num_record_batches):
-                yield self._guard(name, functools.partial(reader.get_batch, i))
+        with self._guard(name, lambda: self._open(name)) as reader:
+            while batch := self._guard(name, lambda: self._next(name, reader)):
+                yield batch
+
+    def _next(self, name: str, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return None
+        self._check_rows(name, batch)
+        return batch
 
     def keep(self) -> None:
         """Open every table now: what is open can be read when its folder has been replaced or removed."""
@@ -131,34 +157,36 @@ class Recording:
         assert self._folder is not None
         return self._folder / f"{name}.arrow"
 
-    def _open(self, name: str) -> pa.ipc.RecordBatchFileReader:
-        import pyarrow as pa
-
+    def _open(self, name: str) -> pa.RecordBatchReader:
         from gilscope import schema
+        from gilscope.arrowfile import open_batches
 
-        file = self._file(name)
-        self._guard(name, lambda: self._check(file))
-        reader = self._guard(name, lambda: pa.ipc.open_file(pa.memory_map(str(file))))
+        path = self._file(name)
+        with open_regular(path) as file:
+            self._check(path, file)
+            reader = open_batches(file)
         if not reader.schema.equals(schema.TABLES[name]):
             raise TraceFormatError(
-                f"{file}: expected the columns {schema.TABLES[name].names} of gilscope's table "
+                f"{path}: expected the columns {schema.TABLES[name].names} of gilscope's table "
                 f"{name!r}, found {reader.schema.names}; the file belongs to another program or version"
             )
         return reader
 
-    def _check(self, file: Path) -> None:
+    def _check(self, path: Path, file: BinaryIO) -> None:
         """Compare a file with the size and checksum that the metadata has of it, once."""
-        expected = self._metadata.get("files", {}).get(file.name)
-        if file.name in self._checked or expected is None:
+        expected = self._metadata.get("files", {}).get(path.name)
+        if path.name in self._checked or expected is None:
             return
-        found = describe_file(file)
+        size = os.fstat(file.fileno()).st_size
+        # Of another size there is no need to read it all, however large it is.
+        found = {"bytes": size, "crc32": _crc(file) if size == expected["bytes"] else 0}
         if found != expected:
             raise TraceFormatError(
-                f"{file}: damaged: expected {expected['bytes']} bytes with CRC-32 {expected['crc32']:08x}, "
+                f"{path}: damaged: expected {expected['bytes']} bytes with CRC-32 {expected['crc32']:08x}, "
                 f"found {found['bytes']} bytes with CRC-32 {found['crc32']:08x}; record the trace again or "
                 "copy the folder again"
             )
-        self._checked.add(file.name)
+        self._checked.add(path.name)
 
     def _guard(self, name: str, read: Callable[[], Any]) -> Any:
         """Call ``read`` and turn what Arrow raises about a damaged file into a TraceFormatError."""
@@ -174,19 +202,22 @@ class Recording:
                 "or copy the whole folder"
             ) from None
         except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-            raise TraceFormatError(f"{self._file(name)}: not a readable Arrow IPC file: {error}") from error
+            raise TraceFormatError(f"{self._file(name)}: not a readable table: {error}") from error
 
 
-def describe_file(file: Path) -> dict[str, int]:
+def describe_file(path: Path) -> dict[str, int]:
     """Return a file's size and its CRC-32 (Arrow IPC files carry no checksum of their own)."""
+    with open_regular(path) as file:
+        return {"bytes": os.fstat(file.fileno()).st_size, "crc32": _crc(file)}
+
+
+def _crc(file: BinaryIO) -> int:
     import zlib
 
-    crc = size = 0
-    with file.open("rb") as f:
-        while piece := f.read(1 << 20):
-            crc = zlib.crc32(piece, crc)
-            size += len(piece)
-    return {"bytes": size, "crc32": crc}
+    crc = 0
+    while piece := file.read(1 << 20):
+        crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def _metadata_crc(metadata: dict[str, Any]) -> int:
@@ -194,7 +225,7 @@ def _metadata_crc(metadata: dict[str, Any]) -> int:
     import zlib
 
     rest = {key: value for key, value in metadata.items() if key != "crc32"}
-    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+    return zlib.crc32(json.dumps(rest, sort_keys=True, allow_nan=False).encode())
 
 
 def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
@@ -213,24 +244,42 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     Raises:
         TraceFormatError: it is missing, not JSON, not an object, or damaged.
     """
-    import json
-
     file = folder / METADATA_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content, crc = _parse(file)
     except (FileNotFoundError, NotADirectoryError):
         raise TraceFormatError(
             f"{folder}: no {METADATA_FILE} in it, so this is no trace; expected a folder written by "
             "gilscope.trace()"
         ) from None
+    except TraceFormatError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise TraceFormatError(f"{file}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise TraceFormatError(f"{file}: expected a JSON object, found {type(content).__name__}")
-    if content.pop("crc32", None) != _metadata_crc(content):
+    if content.pop("crc32", None) != crc:
         raise TraceFormatError(
             f"{file}: damaged: its checksum does not fit its content; copy the folder again, or record again"
         )
-    if not isinstance(content.get("files", {}), dict):
-        raise TraceFormatError(f"{file}: expected 'files' to be an object")
     return content
+
+
+def _parse(file: Path) -> tuple[dict[str, Any], int]:
+    """Return a JSON object and the checksum it should have."""
+    import json
+
+    with open_regular(file) as opened:
+        raw = opened.read(_MOST_METADATA + 1)
+    if len(raw) > _MOST_METADATA:
+        raise ValueError(f"expected at most {_MOST_METADATA} bytes, found more")
+    content = json.loads(raw.decode("utf-8"))
+    if not isinstance(content, dict):
+        raise TraceFormatError(f"{file}: expected a JSON object, found {type(content).__name__}")
+    if not _is_shallow(content, _DEEPEST):
+        raise ValueError(f"expected at most {_DEEPEST} levels, found more")
+    return content, _metadata_crc(content)
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    """Tell whether values are nested so little that whoever writes them again can."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(v, levels - 1) for v in inside)

@@ -95,7 +95,7 @@ def text(t: Recording, *, color: bool = False) -> str:
     console.print(_thread_table(t))
     _print_findings(console, t)
     for sentence in _notes(t, overhead):
-        console.print(Text(f"Note: {sentence}.", style="yellow"))
+        console.print(Text(f"Note: {printable(sentence)}.", style="yellow"))
     out = console.file
     assert isinstance(out, io.StringIO)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -110,7 +110,7 @@ def _headline(t: Recording) -> str:
     values = [duration(v) for v in t.switch_intervals["interval_ns"].to_pylist()]
     shown = values if len(values) <= 4 else [*values[:3], f"... ({len(values)} values)"]
     n = t.threads.num_rows
-    return (
+    return printable(
         f"gilscope {m['gilscope_version']} · CPython {m['python_version']} · {duration(m['duration_ns'])} · "
         f"{m['edges']} edges · switch interval {', then '.join(shown)} · {n} thread{'s' if n != 1 else ''}"
     )
@@ -262,7 +262,8 @@ def sweep(summary: pd.DataFrame, metric: str) -> str:
     names = [f"{printable(str(c).removeprefix('wait_p99_ns_'))[:MOST_LETTERS]} p99" for c in waits]
     traced = ["hand-offs/s", "overhead"] if "handoffs_per_s" in summary else []
     for column in ("interval", "runs", metric, "95 %", *traced, *names):
-        table.add_column(column, justify="right", no_wrap=column == "95 %", min_width=5)
+        # As text: square brackets in a thread's name are no markup.
+        table.add_column(Text(column), justify="right", no_wrap=column == "95 %", min_width=5)
     for row in summary.to_dict("records"):
         more = [f"{row['handoffs_per_s']:.0f}", percent(row["overhead_share"])] if traced else []
         interval = f"{row['metric_low']:.4g} to {row['metric_high']:.4g}"

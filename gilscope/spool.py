@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gilscope.errors import TraceFormatError
+from gilscope.files import open_regular
 
 MAGIC = b"gilscope"
 VERSION = 1
@@ -29,6 +30,10 @@ TICK, LAST = 1, 2
 
 _MOST_RECORDS = 65536
 _MOST_OTHERS = 4096
+_MOST_ZEROS = 1 << 28  # bytes: no file system reserves more ahead
+
+LATEST = 1 << 62
+"""Nanoseconds on any clock, the year 2116: of two times the difference is no larger than 64 bits."""
 
 HEADER = np.dtype(
     [
@@ -120,7 +125,7 @@ class SpoolReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: BinaryIO = path.open("rb")
+            self._file: BinaryIO = open_regular(path)
         except OSError as error:
             raise TraceFormatError(f"{path}: cannot be opened: {error.strerror}") from error
         self.size = path.stat().st_size
@@ -151,8 +156,11 @@ class SpoolReader:
                 f"{self.path}: written in format {h['version']}, this gilscope reads format {VERSION}; "
                 "use the gilscope that recorded it"
             )
-        if zlib.crc32(raw[:-4]) != h["crc"] or h["clock"] >= len(CLOCKS):
+        if zlib.crc32(raw[:-4]) != h["crc"]:
             raise self._damaged(0, "the header's checksum does not fit")
+        times = [int(h[name]) for name in ("start_unix_ns", "start_monotonic_ns", "period_ns")]
+        if h["clock"] >= len(CLOCKS) or max(times) > LATEST:
+            raise self._damaged(0, "the header holds what no recorder writes")
         return Header(
             clock=CLOCKS[h["clock"]],
             pid=int(h["pid"]),
@@ -194,6 +202,8 @@ class SpoolReader:
             raise self._damaged(at, "the batch's checksum does not fit")
         if h["monotonic_ns"] < self._last_ns:
             raise self._damaged(at, "the batch is older than the one before it")
+        if max(int(h[name]) for name in ("monotonic_ns", "late_ns", "switches")) > LATEST:
+            raise self._damaged(at, "the batch holds what no recorder writes")
         self._last_ns = int(h["monotonic_ns"])
         flags = int(h["flags"])
         at_cpus = records * RECORD.itemsize
@@ -215,11 +225,13 @@ class SpoolReader:
 
     def _only_zeros_follow(self, begun: bytes) -> bool:
         """Tell whether a crashed machine left blocks that were reserved but never written."""
-        while begun:
+        seen = 0
+        while begun and seen < _MOST_ZEROS:
             if begun.count(0) != len(begun):
                 return False
+            seen += len(begun)
             begun = self._file.read(1 << 20)
-        return True
+        return not begun
 
 
 class Clock:
@@ -260,7 +272,7 @@ class Clock:
         """Return nanoseconds since `start_monotonic_ns` for an array of stamps."""
         x = (stamps - self._base).astype(np.int64)
         if not self._counts:
-            return x
+            return np.clip(x, -LATEST, LATEST)
         if len(self._stamps) < 2:
             return np.zeros(len(x), np.int64)
         xf = x.astype(np.float64)
@@ -268,4 +280,5 @@ class Clock:
         slope = (self._times[-1] - self._times[-2]) / (self._stamps[-1] - self._stamps[-2])
         beyond = xf > self._stamps[-1]
         y[beyond] = self._times[-1] + (xf[beyond] - self._stamps[-1]) * slope
-        return np.rint(y).astype(np.int64)
+        # A stamp that no clock gave may lie anywhere.
+        return np.rint(np.clip(y, -LATEST, LATEST)).astype(np.int64)

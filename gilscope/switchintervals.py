@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gilscope import schema, spool
+from gilscope.names import LONGEST_NAME
 from gilscope.writer import Writer, coded, column, strings
 
 Int = npt.NDArray[np.int64]
@@ -16,6 +17,8 @@ Int = npt.NDArray[np.int64]
 START, ARGUMENT, CALL, OBSERVED = range(4)
 """Positions in `gilscope.schema.SOURCES`."""
 
+_LAST_LINE = (1 << 31) - 1
+_MOST_HELD_BACK = 1 << 16  # rows, behind a call that a thread began to tell and never ends
 _ASKING_NS = 1_000_000  # far longer than from reading the interval to waiting with it
 
 
@@ -71,10 +74,10 @@ class SwitchIntervals:
         if kind == spool.INTERVAL_WAS:
             told.previous_us = arg
         elif kind == spool.LINE:
-            told.line = arg
+            told.line = min(arg, _LAST_LINE)
         elif kind == spool.TEXT:
             told.file += arg.to_bytes(4, "little")
-            told.whole = told.file.endswith(b"\0")
+            told.whole = told.file.endswith(b"\0") or len(told.file) >= LONGEST_NAME
         else:
             told.whole = True
         if told.whole:
@@ -128,7 +131,7 @@ class SwitchIntervals:
     def _flush(self, keep: int) -> None:
         """Write the rows that nothing to come can change."""
         n = max(len(self._rows) - keep, 0)
-        n = next((i for i, row in enumerate(self._rows[:n]) if not row.whole), n)
+        n = next((i for i, row in enumerate(self._rows[:n]) if not row.whole and n - i < _MOST_HELD_BACK), n)
         rows, self._rows = self._rows[:n], self._rows[n:]
         if not rows:
             return

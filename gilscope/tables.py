@@ -84,7 +84,7 @@ class Conversion:
         records = 0
         for batch in self._reader.batches():
             chunk.append(batch)
-            records += len(batch.records)
+            records += len(batch.records) + len(batch.cpus) + len(batch.states)
             self.totals.complete = batch.last
             if records >= CHUNK_RECORDS or len(chunk) >= CHUNK_TICKS:
                 yield chunk
@@ -97,17 +97,22 @@ class Conversion:
             self._clock.add(batch.stamp, batch.monotonic_ns, batch.pair_error_ns)
         records = np.concatenate([b.records for b in chunk])
         time = self._clock.convert(records["stamp"] & ~spool.LAP_BIT)
+        # A batch's own time is taken after its records.
+        np.minimum(time, chunk[-1].monotonic_ns - self._clock.start_monotonic_ns, out=time)
         kind = (records["word"] & np.uint64(31)).astype(np.uint8)
         thread = (records["word"] >> np.uint64(12) & np.uint64(0xFFFFF)).astype(np.int32)
         arg = records["word"] >> np.uint64(32)
-        self._find_bounds(kind, time, arg)
+        self._find_begin(kind, time, arg)
         time -= self._zero or 0
         np.maximum(time, self._last_ns, out=time)
         # Processors' counters agree to nanoseconds, not exactly; slot order is the order of events.
         np.maximum.accumulate(time, out=time)
+        self._find_end(kind, time, arg)
         if len(time):
             self._last_ns = int(time[-1])
         self._hear(kind, thread, arg, time)
+        if self._exact:
+            thread = self._directory.numbers_of(thread, time)
         self._see_ticks(chunk, kind, arg)
         self._see_intervals(chunk, kind, thread, arg, time)
         self._see_cpus(chunk)
@@ -124,12 +129,14 @@ class Conversion:
         since = monotonic_ns - self._clock.start_monotonic_ns - (self._zero or 0)
         return max(since if self._end is None else min(since, self._end), 0)
 
-    def _find_bounds(self, kind: npt.NDArray[np.uint8], time: Int, arg: npt.NDArray[Any]) -> None:
+    def _find_begin(self, kind: npt.NDArray[np.uint8], time: Int, arg: npt.NDArray[Any]) -> None:
         if self._zero is None and (begins := np.flatnonzero(kind == spool.BEGIN)).size:
             self._zero = int(time[begins[0]])
             self._switches_begin = int(arg[begins[0]])
-        if (ends := np.flatnonzero(kind == spool.END)).size:
-            self._end = int(time[ends[0]]) - (self._zero or 0)
+
+    def _find_end(self, kind: npt.NDArray[np.uint8], time: Int, arg: npt.NDArray[Any]) -> None:
+        if self._end is None and (ends := np.flatnonzero(kind == spool.END)).size:
+            self._end = int(time[ends[0]])
             self._switches_end = int(arg[ends[0]])
 
     def _hear(
@@ -162,7 +169,7 @@ class Conversion:
                     (
                         self._relative(batch.monotonic_ns),
                         batch.late_ns,
-                        batch.switches - self._switches,
+                        max(batch.switches - self._switches, 0),
                         lost_now - told,
                     )
                 )
@@ -230,7 +237,10 @@ class Conversion:
         threads = self._directory.threads
         idents = [t.ident for t in threads]
         cpus = [t.cpu_last_ns for t in threads]
-        spent = [max((last or 0) - t.cpu_first_ns, 0) for last, t in zip(cpus, threads, strict=True)]
+        spent = [
+            min(max((last or 0) - t.cpu_first_ns, 0), spool.LATEST)
+            for last, t in zip(cpus, threads, strict=True)
+        ]
         self.writer.write(
             "threads",
             [

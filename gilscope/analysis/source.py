@@ -112,7 +112,9 @@ class Source:
         order = by_thread(spans.thread)
         start, end = spans.start[order], spans.end[order]
         until = np.cumsum(np.bincount(spans.thread, minlength=len(self.names)))
-        return [Coverage(start[a:b], end[a:b]) for a, b in itertools.pairwise([0, *until.tolist()])]
+        idle = Coverage(start[:0], end[:0])  # of most threads, where there are many
+        bounds = itertools.pairwise([0, *until.tolist()])
+        return [Coverage(start[a:b], end[a:b]) if b > a else idle for a, b in bounds]
 
     def _lost(self) -> tuple[Int, Int]:
         """Return the spans between two ticks in which records were dropped; sampled edges need none."""

@@ -75,8 +75,10 @@ def _per_thread(source: Source, edges: Int) -> tuple[Int, Int]:
     for which in ("runs", "waits"):
         covered = np.zeros((n, len(at) - 1), np.int64)
         for gil in source.gils:
-            for i, coverage in enumerate(source.coverages(getattr(gil, which))):
-                covered[i] += np.diff(coverage.until(at))
+            spans = getattr(gil, which)
+            coverages = source.coverages(spans)
+            for i in np.unique(spans.thread).tolist():
+                covered[i] += np.diff(coverages[i].until(at))
         both.append(covered)
     return both[0], both[1]
 

@@ -285,22 +285,22 @@ PyDoc_STRVAR(cost_doc, "event_cost($module, n, /)\n--\n\n"
 static PyObject *core_event_cost(PyObject *self, PyObject *args)
 {
     (void)self;
-    unsigned n;
-    if (!PyArg_ParseTuple(args, "I:event_cost", &n))
+    int n;
+    if (!PyArg_ParseTuple(args, "i:event_cost", &n))
         return NULL;
     static struct gs_ring ring;
-    if (gs_recorder_active() || n == 0 || !gs_ring_open(&ring, RING_LOG2_SLOTS)) {
+    if (gs_recorder_active() || n <= 0 || !gs_ring_open(&ring, RING_LOG2_SLOTS)) {
         PyErr_SetString(PyExc_RuntimeError, "event_cost needs n > 0 and no active recording");
         return NULL;
     }
     double hooked, bare;
     bool tsc = gs_recorder_uses_tsc();
     gs_probe_bind(&ring, tsc, NULL);
-    gs_probe_cost(n, &hooked, &bare);
+    gs_probe_cost((unsigned)n, &hooked, &bare);
     gs_ring_close(&ring);
     volatile uint64_t sink;
     uint64_t begin = gs_clock_ns(CLOCK_MONOTONIC);
-    for (unsigned i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         sink = gs_clock_stamp(tsc);
     (void)sink;
     double clock = (double)(gs_clock_ns(CLOCK_MONOTONIC) - begin) / n;

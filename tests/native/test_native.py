@@ -1,7 +1,8 @@
 """The C core without Python: each ``test_*.c`` is built with the parts of the core it tests, and run.
 
 ``GILSCOPE_SANITIZE=address,undefined`` or ``GILSCOPE_SANITIZE=thread`` in the environment builds all of it
-with the compiler's sanitizers, as `.ci/run` does.
+with the compiler's sanitizers, as `.ci/run` does. `tests.native.coverage` gives the flags that count what is
+reached in ``GILSCOPE_COVERAGE``.
 """
 
 import os
@@ -19,6 +20,7 @@ CORE = HERE.parents[1] / "gilscope" / "csrc"
 SANITIZE = os.environ.get("GILSCOPE_SANITIZE", "")
 FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
 SANITIZED = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"] if SANITIZE else []
+COUNTED = os.environ.get("GILSCOPE_COVERAGE", "").split()
 SYMBOLS = {"address": "__asan_", "undefined": "__ubsan_", "thread": "__tsan_"}
 TIMEOUT_S = 600  # a program ends itself long before: check.h sets an alarm for each test
 
@@ -80,7 +82,17 @@ def run(*command: str | Path, timeout: float = TIMEOUT_S) -> subprocess.Complete
 
 def build(output: Path, *words: str | Path) -> Path:
     result = run(
-        compiler(), *FLAGS, *SANITIZED, "-pthread", f"-I{HERE}", f"-I{CORE}", *words, "-ldl", "-o", output
+        compiler(),
+        *FLAGS,
+        *SANITIZED,
+        *COUNTED,
+        "-pthread",
+        f"-I{HERE}",
+        f"-I{CORE}",
+        *words,
+        "-ldl",
+        "-o",
+        output,
     )
     assert result.returncode == 0, result.stdout
     check_instrumented(output)

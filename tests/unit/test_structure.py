@@ -15,6 +15,7 @@ PACKAGE = Path(gilscope.__file__).parent
 
 ORDER = [
     {"errors", "schema"},
+    {"files", "arrowfile", "soundness"},
     {"spool"},
     {"transitions", "names", "attribution"},
     {"writer"},

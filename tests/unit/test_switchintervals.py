@@ -116,7 +116,7 @@ def test_names_told_around_a_call_stay_names(story):
 
 
 def test_a_call_cut_off_in_the_middle_is_kept(story):
-    made = Spool().batch(150, [*BEGUN, *called(0, 200, 5000, 500)[:2]], interval_us=500)
+    made = Spool().batch(250, [*BEGUN, *called(0, 200, 5000, 500)[:2]], interval_us=500)
 
     assert story(made)[1] == (100, 500_000, 5_000_000, 0, "call", "", 0)
 

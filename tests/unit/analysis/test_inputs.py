@@ -28,7 +28,8 @@ def folder_of(trace: Trace, folder) -> str:
         with pa.ipc.new_file(folder / f"{name}.arrow", table.schema) as writer:
             writer.write_table(table)
     files = {file.name: describe_file(file) for file in folder.iterdir()}
-    write_metadata(folder, {**t.metadata, "files": files})
+    said = {"gilscope_version": "0.1.0", "python_version": "3.11.7", "not_measured": []}
+    write_metadata(folder, {**said, **t.metadata, "files": files})
     assert (folder / METADATA_FILE).exists()
     return str(folder)
 

@@ -1,0 +1,93 @@
+"""What the native core refuses: in words, of the kind that fits, and with nothing left behind."""
+
+import sys
+
+import pytest
+
+from gilscope import _core
+
+PERIOD_NS = 10_000_000
+
+
+def start(path) -> None:
+    _core.start(path, probe=True, observe=False, period_ns=PERIOD_NS)
+
+
+@pytest.fixture
+def recording(tmp_path):
+    start(tmp_path / "spool")
+    yield
+    _core.stop()
+
+
+def test_a_second_recording(recording, tmp_path):
+    with pytest.raises(RuntimeError, match="a recording is active"):
+        start(tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+def test_proving_while_recording(recording):
+    with pytest.raises(RuntimeError, match="a recording is active"):
+        _core.prove(probe=True, observe=False)
+
+
+def test_measuring_while_recording(recording):
+    with pytest.raises(RuntimeError, match="event_cost needs"):
+        _core.event_cost(10)
+
+
+def test_a_spool_that_cannot_be_made(tmp_path):
+    with pytest.raises(FileNotFoundError) as refused:
+        start(tmp_path / "none" / "spool")
+    assert refused.value.filename == str(tmp_path / "none" / "spool")
+
+    start(tmp_path / "spool")
+    assert _core.stop()["error"] == 0
+
+
+def test_ending_what_has_not_begun():
+    with pytest.raises(RuntimeError, match="no recording is active"):
+        _core.stop()
+
+
+def test_what_is_told_to_nobody():
+    assert _core.name_thread(1, 2, "name") is None
+    assert _core.note_interval(0.005, 0.001, "file.py", 3) is None
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_cost_of_nothing(n):
+    with pytest.raises(RuntimeError, match="event_cost needs n > 0"):
+        _core.event_cost(n)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        _core.start,
+        lambda: _core.prove(probe=True, watch=True),
+        lambda: _core.name_thread("1", 2, "name"),
+        lambda: _core.note_interval("slow", 0.001, "file.py", 3),
+        lambda: _core.event_cost("many"),
+    ],
+)
+def test_arguments_of_another_kind(call):
+    with pytest.raises(TypeError):
+        call()
+
+
+def test_an_interpreter_that_says_something_else_of_its_interval(monkeypatch):
+    monkeypatch.setattr(sys, "getswitchinterval", lambda: 0.123)
+    with pytest.raises(_core.LayoutError, match="interval"):
+        _core.prove(probe=True, observe=False)
+
+
+def test_an_interpreter_without_an_interval(monkeypatch):
+    # What looks for leftovers after each test needs it, and comes before this is undone.
+    with monkeypatch.context() as without:
+        without.delattr(sys, "getswitchinterval")
+        with pytest.raises(_core.LayoutError, match="getswitchinterval is missing"):
+            _core.prove(probe=True, observe=False)
+        without.setattr(sys, "getswitchinterval", lambda: "soon", raising=False)
+        with pytest.raises(TypeError):
+            _core.prove(probe=True, observe=False)
