@@ -10,6 +10,8 @@ class Thread:
     """One thread of a trace; times are nanoseconds since the start of the trace."""
 
     native_id: int
+    interpreter: int = 0
+    """Id of the interpreter whose GIL its first record is about."""
     ident: int | None = None
     name: str | None = None
     first_ns: int = 0
@@ -21,8 +23,11 @@ class Thread:
 
     @property
     def label(self) -> str:
-        """The name, or the native id of a thread that Python did not start."""
-        return self.name if self.name else f"native {self.native_id}"
+        """The name, or the native id of a thread that the main interpreter did not start."""
+        if self.name:
+            return self.name
+        native = f"native {self.native_id}"
+        return f"interpreter {self.interpreter}, {native}" if self.interpreter else native
 
 
 @dataclass(slots=True)
@@ -51,19 +56,21 @@ class Directory:
     _expected: dict[int, Thread] = field(default_factory=dict)  # known of, not yet appeared
     _said: dict[int, _Said] = field(default_factory=dict)
     _speakers: dict[int, int] = field(default_factory=dict)  # native ids
+    _unsettled: dict[int, int] = field(default_factory=dict)  # number of the GIL of its first record
 
-    def appear(self, native_id: int, time_ns: int) -> int:
+    def appear(self, native_id: int, time_ns: int, interpreter: int = 0) -> int:
         """Enter a thread when it is first seen; return its number."""
         thread = self._expected.pop(native_id, None) or Thread(native_id)
+        thread.interpreter = interpreter
         thread.first_ns = thread.last_ns = time_ns
         self.threads.append(thread)
         self._newest[native_id] = len(self.threads) - 1
         return len(self.threads) - 1
 
-    def number_of(self, native_id: int, time_ns: int) -> int:
+    def number_of(self, native_id: int, time_ns: int, interpreter: int = 0) -> int:
         """Return the number of the thread with this native id; enter it when it is new."""
         number = self._newest.get(native_id)
-        return self.appear(native_id, time_ns) if number is None else number
+        return self.appear(native_id, time_ns, interpreter) if number is None else number
 
     def number_of_speaker(self, speaker: int, time_ns: int) -> int:
         """Return the number of the thread that wrote a record; -1 where its first record was lost."""
@@ -78,7 +85,7 @@ class Directory:
             return self.threads[number]
         return self._expected.setdefault(native_id, Thread(native_id))
 
-    def hear(self, kind: int, speaker: int, arg: int, time_ns: int) -> None:
+    def hear(self, kind: int, speaker: int, arg: int, time_ns: int, *, gil: int = 0) -> None:
         """Take in one record of a kind that is no transition.
 
         Args:
@@ -86,11 +93,14 @@ class Directory:
             speaker: the number under which the core knows the thread that wrote it.
             arg: the record's argument.
             time_ns: when it was written.
+            gil: the number of the GIL of which it was written.
         """
         if kind == spool.THREAD:
             self._speakers[speaker] = arg
             if self.by_record:
-                self.appear(arg, time_ns)
+                number = self.appear(arg, time_ns)
+                if gil:
+                    self._unsettled[number] = gil
         if kind in (spool.THREAD, spool.NAME):
             self._said[speaker] = _Said(self._known(arg))
             return
@@ -108,6 +118,13 @@ class Directory:
         elif kind == spool.TEXT:
             said.text += arg.to_bytes(4, "little")
             said.about.name = bytes(said.text).rstrip(b"\0").decode("utf-8", "replace")
+
+    def settle(self, gil: int, interpreter: int, threads: list[int]) -> None:
+        """Take in whose GIL the one with this number is, of which these threads have just written."""
+        for number in threads:
+            if self._unsettled.get(number) == gil:
+                self.threads[number].interpreter = interpreter
+                del self._unsettled[number]
 
     def start_cpu(self, native_id: int, cpu_ns: int) -> None:
         """Take in the CPU time a thread had when the trace began."""

@@ -96,6 +96,7 @@ class Conversion:
         records = np.concatenate([b.records for b in chunk])
         time = self._clock.convert(records["stamp"] & ~spool.LAP_BIT)
         kind = (records["word"] & np.uint64(31)).astype(np.uint8)
+        gil = (records["word"] >> np.uint64(5) & np.uint64(127)).astype(np.uint8)
         thread = (records["word"] >> np.uint64(12) & np.uint64(0xFFFFF)).astype(np.int32)
         arg = records["word"] >> np.uint64(32)
         self._find_bounds(kind, time, arg)
@@ -105,12 +106,12 @@ class Conversion:
         np.maximum.accumulate(time, out=time)
         if len(time):
             self._last_ns = int(time[-1])
-        self._hear(kind, thread, arg, time)
+        self._hear(kind, gil, thread, arg, time)
         self._see_ticks(chunk, kind, arg)
-        self._see_intervals(chunk, kind, thread, arg, time)
+        self._see_intervals(chunk, (kind == spool.REQUEST) & (gil == 0), thread, arg, time)
         self._see_cpus(chunk)
         if self._exact:
-            self._exact.feed(kind, thread, time)
+            self._exact.feed(kind, gil, thread, arg, time)
         if self._sampled:
             self._sampled.feed(chunk, self._relative)
         self._last_ns = max(self._last_ns, self._relative(chunk[-1].monotonic_ns))
@@ -130,13 +131,17 @@ class Conversion:
             self._switches_end = int(arg[ends[0]])
 
     def _hear(
-        self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], arg: npt.NDArray[Any], time: Int
+        self,
+        kind: npt.NDArray[np.uint8],
+        gil: npt.NDArray[np.uint8],
+        thread: npt.NDArray[np.int32],
+        arg: npt.NDArray[Any],
+        time: Int,
     ) -> None:
         told = np.flatnonzero((kind >= spool.THREAD) & (kind != spool.BEGIN) & (kind != spool.END))
-        for k, who, what, when in zip(
-            kind[told].tolist(), thread[told].tolist(), arg[told].tolist(), time[told].tolist(), strict=True
-        ):
-            self._directory.hear(k, who, what, when)
+        columns = (kind[told], gil[told], thread[told], arg[told], time[told])
+        for k, g, who, what, when in zip(*(c.tolist() for c in columns), strict=True):
+            self._directory.hear(k, who, what, when, gil=g)
             self._intervals.hear(k, who, what, when)
             if k == spool.INTERVAL:
                 self._intervals.told_by(who, self._directory.number_of_speaker(who, when))
@@ -171,12 +176,11 @@ class Conversion:
     def _see_intervals(
         self,
         chunk: list[Batch],
-        kind: npt.NDArray[np.uint8],
+        asks: npt.NDArray[np.bool_],
         thread: npt.NDArray[np.int32],
         arg: npt.NDArray[Any],
         time: Int,
     ) -> None:
-        asks = kind == spool.REQUEST
         at = np.array([self._relative(b.monotonic_ns) for b in chunk], np.int64)
         seen = np.array([b.interval_us for b in chunk], np.int64)
         self._intervals.see(
@@ -208,6 +212,7 @@ class Conversion:
             if source:
                 source.end(t.duration_ns)
         if self._exact:
+            self._exact.close()
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
         self._write_threads()
         self._intervals.close()
@@ -236,7 +241,7 @@ class Conversion:
                     np.array([i is None for i in idents], np.bool_),
                 ),
                 strings([t.label for t in threads]),
-                np.zeros(len(threads), np.int32),
+                np.array([t.interpreter for t in threads], np.int32),
                 np.array([t.native_id == self._reader.header.pid for t in threads], np.bool_),
                 np.array([t.first_ns for t in threads], np.int64),
                 np.array([t.last_ns for t in threads], np.int64),

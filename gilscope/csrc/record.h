@@ -17,7 +17,9 @@
 #define GS_STAMP_LAP (UINT64_C(1) << 63)
 
 enum gs_kind {
-    GS_REQUEST = 1,      /* wants the GIL, did not get it; arg: switch interval in us */
+    GS_REQUEST = 1, /* wants the GIL, did not get it; arg: switch interval in us */
+    /* 2 to 5; arg: id of the interpreter whose GIL it is (0: the main one), so that the number is
+     * understood again after GS_LOST */
     GS_ACQUIRE = 2,      /* has the GIL */
     GS_RELEASE = 3,      /* lets the GIL go */
     GS_DROP_REQUEST = 4, /* the wait timed out with no switch: asks the holder to let go */
@@ -36,6 +38,11 @@ enum gs_kind {
     GS_INTERVAL = 16,     /* sys.setswitchinterval() was called; arg: what it is now, in us */
     GS_INTERVAL_WAS = 17, /* arg: what it was before, in us */
     GS_LINE = 18,         /* arg: line of the caller; its file follows, in GS_TEXT */
+    GS_GIL = 23,      /* from here on the word's GIL number stands for another interpreter's GIL;
+                         arg: the interpreter's id */
+    GS_GIL_END = 24,  /* that GIL is gone, and the number free; when it went is not told */
+    GS_GIL_HELD = 25, /* that GIL was there, and held, when the trace began, and nothing of it was
+                         recorded before this; arg: native id of the holder */
 };
 
 struct gs_record {
@@ -44,6 +51,8 @@ struct gs_record {
 };
 
 #define GS_THREAD_BITS 20
+#define GS_GIL_SHIFT   5
+#define GS_GILS        128u /* numbers for GILs; 0 is the main interpreter's */
 
 static inline uint64_t gs_word(enum gs_kind kind, uint32_t thread, uint32_t arg)
 {

@@ -44,16 +44,17 @@ static const struct version versions[] = {
 #define N_VERSIONS (sizeof versions / sizeof *versions)
 
 static const struct version *v;
-static struct fake_gil gil;
+static struct fake_gil_state gil;
 
 static uint64_t *interp_field(unsigned offset)
 {
     return &interp[offset / 8];
 }
 
-static struct fake_gil *gil_in_force(void)
+static struct fake_gil_state *gil_in_force(void)
 {
-    return v->minor == 11 ? (struct fake_gil *)(_PyRuntime.bytes + GIL_IN_RUNTIME_3_11) : &gil;
+    return v->minor == 11 ? (struct fake_gil_state *)(_PyRuntime.bytes + GIL_IN_RUNTIME_3_11)
+                          : &gil;
 }
 
 static void write_table(void)
@@ -64,8 +65,8 @@ static void write_table(void)
         v->threads,
         v->gil_pointer,
         1000,
-        1000 + offsetof(struct fake_gil, locked),
-        1000 + offsetof(struct fake_gil, last_holder),
+        1000 + offsetof(struct fake_gil_state, locked),
+        1000 + offsetof(struct fake_gil_state, last_holder),
         v->next,
         v->native_id,
         v->requested,

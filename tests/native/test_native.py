@@ -43,7 +43,7 @@ PROGRAMS = {
     "test_condition": Program(("condition.c",)),
     "test_got": Program(("got.c",)),
     "test_layout": Program(("layout.c", "condition.c")),
-    "test_probe": Program(("probe.c", "got.c", "layout.c", "condition.c")),
+    "test_probe": Program(("probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_spool": Program(("spool.c",)),

@@ -17,7 +17,7 @@ ORDER = [
     {"errors", "schema"},
     {"spool"},
     {"transitions", "names", "attribution"},
-    {"writer"},
+    {"writer", "stories"},
     {"sources", "switchintervals"},
     {"tables"},
     {"recording", "options", "threadnames", "switchwatch", "progress"},
