@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from gilscope import spool
+
+UNKNOWN = 0
+"""Native id of a thread of which the record that tells it was lost."""
 
 
 @dataclass(slots=True)
@@ -26,7 +32,7 @@ class Thread:
         """The name, or the native id of a thread that the main interpreter did not start."""
         if self.name:
             return self.name
-        native = f"native {self.native_id}"
+        native = f"native {self.native_id}" if self.native_id else "unknown thread"
         return f"interpreter {self.interpreter}, {native}" if self.interpreter else native
 
 
@@ -56,6 +62,8 @@ class Directory:
     _expected: dict[int, Thread] = field(default_factory=dict)  # known of, not yet appeared
     _said: dict[int, _Said] = field(default_factory=dict)
     _speakers: dict[int, int] = field(default_factory=dict)  # native ids
+    _numbers: dict[int, int] = field(default_factory=dict)  # of speakers, with exact edges
+    _as_spoken: bool = True  # all speakers have the numbers under which the core knows them
     _unsettled: dict[int, int] = field(default_factory=dict)  # number of the GIL of its first record
 
     def appear(self, native_id: int, time_ns: int, interpreter: int = 0) -> int:
@@ -75,9 +83,27 @@ class Directory:
     def number_of_speaker(self, speaker: int, time_ns: int) -> int:
         """Return the number of the thread that wrote a record; -1 where its first record was lost."""
         if self.by_record:
-            return speaker
+            return self._numbers.get(speaker, -1)
         native_id = self._speakers.get(speaker)
         return -1 if native_id is None else self.number_of(native_id, time_ns)
+
+    def numbers(self, speakers: npt.NDArray[np.int32], time_ns: int) -> npt.NDArray[np.int32]:
+        """Return the numbers of the threads that wrote records, with exact edges.
+
+        Threads of several GILs enter a trace at the same moment, and not always in the order in which the
+        core numbered them. One whose first record was lost enters now, as nobody knows who.
+        """
+        most = int(speakers.max(initial=0))
+        if self._as_spoken and most < len(self._numbers):
+            return speakers
+        table = np.full(most + 1, -1, np.int32)
+        for speaker, number in self._numbers.items():
+            if speaker <= most:
+                table[speaker] = number
+        for speaker in np.unique(speakers[table[speakers] < 0]).tolist():
+            table[speaker] = self._numbers[speaker] = self.appear(UNKNOWN, time_ns)
+            self._as_spoken &= self._numbers[speaker] == speaker
+        return table[speakers]
 
     def _known(self, native_id: int) -> Thread:
         number = self._newest.get(native_id)
@@ -98,7 +124,8 @@ class Directory:
         if kind == spool.THREAD:
             self._speakers[speaker] = arg
             if self.by_record:
-                number = self.appear(arg, time_ns)
+                number = self._numbers[speaker] = self.appear(arg, time_ns)
+                self._as_spoken &= number == speaker
                 if gil:
                     self._unsettled[number] = gil
         if kind in (spool.THREAD, spool.NAME):

@@ -108,6 +108,8 @@ class Conversion:
             self._last_ns = int(time[-1])
         self._hear(kind, gil, thread, arg, time)
         self._see_ticks(chunk, kind, arg)
+        if self._exact:
+            thread = self._numbers(kind, thread, time)
         self._see_intervals(chunk, (kind == spool.REQUEST) & (gil == 0), thread, arg, time)
         self._see_cpus(chunk)
         if self._exact:
@@ -145,6 +147,15 @@ class Conversion:
             self._intervals.hear(k, who, what, when)
             if k == spool.INTERVAL:
                 self._intervals.told_by(who, self._directory.number_of_speaker(who, when))
+
+    def _numbers(
+        self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], time: Int
+    ) -> npt.NDArray[np.int32]:
+        """Return the threads' numbers in the tables; a record of loss is nobody's."""
+        said = np.flatnonzero(kind != spool.LOST)
+        if len(said):
+            thread[said] = self._directory.numbers(thread[said], int(time[said[0]]))
+        return thread
 
     def _see_ticks(self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any]) -> None:
         lost = np.where(kind == spool.LOST, arg, 0).astype(np.int64)

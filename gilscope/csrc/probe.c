@@ -251,11 +251,19 @@ static struct {
     uint32_t too_many; /* GILs for which there was no number */
 } registry = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
+/* A thread that tells of a GIL need not belong to it. */
+static void tell_of(uint32_t gil, enum gs_kind kind, uint32_t arg)
+{
+    if (self.session != probe.session)
+        enroll(0, gs_clock_stamp(probe.tsc));
+    emit_of(gil, kind, arg);
+}
+
 static void enter_gil(const struct gs_interpreter *i)
 {
     uint32_t gil = gs_gils_free_number();
     if (gil) {
-        emit_of(gil, GS_GIL, (uint32_t)i->id);
+        tell_of(gil, GS_GIL, (uint32_t)i->id);
         gs_gils_add(gil, i);
     } else {
         registry.too_many++;
@@ -266,7 +274,7 @@ static void enter_gil(const struct gs_interpreter *i)
 static void end_gil(uint32_t gil)
 {
     gs_gils_remove(gil);
-    emit_of(gil, GS_GIL_END, gs_gils.gils[gil].interpreter);
+    tell_of(gil, GS_GIL_END, gs_gils.gils[gil].interpreter);
 }
 
 /* What one look at the list of interpreters finds. */
@@ -351,7 +359,7 @@ static void find_gil(void *unused, const struct gs_interpreter *i)
     enter_gil(i);
     /* Again, now that each of its transitions is recorded. */
     if ((gil = self.gil) != 0 && gs_layout_gil_lives(i, &view, &holder) && holder)
-        emit_of(gil, GS_GIL_HELD, holder);
+        tell_of(gil, GS_GIL_HELD, holder);
 }
 
 static void begin_others(void)
