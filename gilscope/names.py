@@ -75,10 +75,10 @@ class Directory:
         self._newest[native_id] = len(self.threads) - 1
         return len(self.threads) - 1
 
-    def number_of(self, native_id: int, time_ns: int, interpreter: int = 0) -> int:
+    def number_of(self, native_id: int, time_ns: int) -> int:
         """Return the number of the thread with this native id; enter it when it is new."""
         number = self._newest.get(native_id)
-        return self.appear(native_id, time_ns, interpreter) if number is None else number
+        return self.appear(native_id, time_ns) if number is None else number
 
     def number_of_speaker(self, speaker: int, time_ns: int) -> int:
         """Return the number of the thread that wrote a record; -1 where its first record was lost."""
@@ -104,6 +104,14 @@ class Directory:
             table[speaker] = self._numbers[speaker] = self.appear(UNKNOWN, time_ns)
             self._as_spoken &= self._numbers[speaker] == speaker
         return table[speakers]
+
+    def number_of_silent(self, native_id: int, time_ns: int, interpreter: int) -> int:
+        """Return the number of a thread that is said to have held another GIL all along.
+
+        If it has spoken of anything meanwhile that was another thread: one that nobody knows.
+        """
+        silent = native_id != UNKNOWN and native_id not in self._newest
+        return self.appear(native_id if silent else UNKNOWN, time_ns, interpreter)
 
     def _known(self, native_id: int) -> Thread:
         number = self._newest.get(native_id)

@@ -144,7 +144,7 @@ class Exact:
     def close(self) -> None:
         """Write the holds of GILs that never changed hands: only now are all other threads numbered."""
         for interpreter, hold, end_ns in self._all_along:
-            thread = self._directory.number_of(hold.native_id, hold.start_ns, interpreter)
+            thread = self._directory.number_of_silent(hold.native_id, hold.start_ns, interpreter)
             self._directory.threads[thread].last_ns = end_ns
             self._rows.intervals(tr.one_run(thread, hold.start_ns, end_ns), interpreter)
 

@@ -12,7 +12,7 @@ from gilscope.transitions import Transitions
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A GIL that one thread held all the time."""
+    """A hold that was on when the trace began; ``native_id`` is 0 where nobody knows the holder."""
 
     native_id: int
     start_ns: int

@@ -77,6 +77,7 @@ static void list_from_debug_offsets(struct gs_layout *l, const uint64_t *table,
     const uint64_t head = table[INTERPRETERS_HEAD], id = table[INTERP_ID];
     const uint64_t next = table[INTERP_NEXT];
     l->interp_gil = (uint16_t)table[x->gil_pointer];
+    l->threads_bound = true;
     if (head > UINT16_MAX || id > UINT16_MAX || next > UINT16_MAX)
         return;
     l->interp_id = (uint16_t)id;
@@ -389,7 +390,7 @@ bool gs_layout_gil_lives(const struct gs_interpreter *i, struct gs_gil_view *vie
     uint64_t native_id = 0;
     if (!read_own_gil(i, &f) || (f.locked != 0 && f.locked != 1))
         return false;
-    if (f.locked)
+    if (f.locked && i->layout.threads_bound)
         read_safely(&native_id, f.holder + i->layout.thread_native_id, sizeof native_id);
     *holder_native_id = (uint32_t)native_id;
     *view = (struct gs_gil_view){.holder = f.holder,

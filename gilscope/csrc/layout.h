@@ -23,6 +23,9 @@ struct gs_layout {
     uint16_t interp_next, interp_id;
     uint16_t interp_gil;     /* pointer to the GIL in force */
     uint16_t interp_own_gil; /* the GIL of its own, used or not */
+    /* 3.13 on: code runs in another interpreter with a thread state of the thread that runs
+     * it. 3.12 lends it that of the thread that made the interpreter, native id and all. */
+    bool threads_bound;
 };
 
 struct gs_gil_view {

@@ -358,7 +358,7 @@ static void find_gil(void *unused, const struct gs_interpreter *i)
         return;
     enter_gil(i);
     /* Again, now that each of its transitions is recorded. */
-    if ((gil = self.gil) != 0 && gs_layout_gil_lives(i, &view, &holder) && holder)
+    if ((gil = self.gil) != 0 && gs_layout_gil_lives(i, &view, &holder) && view.locked)
         tell_of(gil, GS_GIL_HELD, holder);
 }
 

@@ -42,7 +42,7 @@ enum gs_kind {
                          arg: the interpreter's id */
     GS_GIL_END = 24,  /* that GIL is gone, and the number free; when it went is not told */
     GS_GIL_HELD = 25, /* that GIL was there, and held, when the trace began, and nothing of it was
-                         recorded before this; arg: native id of the holder */
+                         recorded before this; arg: native id of the holder, 0: not known */
 };
 
 struct gs_record {

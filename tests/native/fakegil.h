@@ -85,6 +85,7 @@ static inline struct gs_layout fake_layout(const struct fake_interp *interp)
         .interp_id = offsetof(struct fake_interp, id),
         .interp_gil = offsetof(struct fake_interp, gil),
         .interp_own_gil = offsetof(struct fake_interp, own),
+        .threads_bound = true,
     };
 }
 

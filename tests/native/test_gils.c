@@ -162,6 +162,13 @@ static void who_holds_one_when_the_trace_begins_is_told(void)
     end();
     CHECK_KINDS(1, GS_GIL, GS_GIL_HELD, GS_RELEASE);
     CHECK_EQUAL(events[find(GS_GIL_HELD, 0)].arg, 4711);
+    layout.threads_bound = false;
+    fake_take_of(&others[0].own, &my_other);
+    begin();
+    end();
+    layout.threads_bound = true;
+    CHECK_KINDS(1, GS_GIL, GS_GIL_HELD);
+    CHECK_EQUAL(events[find(GS_GIL_HELD, 0)].arg, 0);
     fake_interp_end(&others[0]);
 }
 

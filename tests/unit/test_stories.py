@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -299,6 +300,15 @@ def test_a_gil_held_all_along_by_one_thread_has_one_row():
         (55, 7, 97, 100),
     ]
     assert totals.transitions == 0
+
+
+@pytest.mark.parametrize("holder", [0, 4242])
+def test_a_holder_that_cannot_have_been_it_is_nobody_known(holder):
+    records = [*BEGUN, (GIL, 0, 7, 101, 1), (GIL_HELD, 0, holder, 103, 1), (END, 0, 0, 200)]
+    recording, _ = convert(spooled(records, 2))
+
+    assert intervals(recording) == [(0, 0, "run", 0, 100, "open"), (7, 1, "run", 3, 97, "open")]
+    assert recording.threads["name"].to_pylist() == ["native 4242", "interpreter 7, unknown thread"]
 
 
 def test_a_holder_seen_in_the_middle_of_taking_it_holds_it_from_its_acquire():
