@@ -7,6 +7,8 @@ class Stopped(TypedDict):
     sampler_cpu_ns: int
     error: int
     hooks_stayed: bool
+    gils_listed: bool
+    gils_missed: int
 
 @type_check_only
 class Proof(TypedDict):

@@ -73,12 +73,12 @@ class Recording:
 
     @property
     def switch_intervals(self) -> pa.Table:
-        """One row per value of the switch interval seen in force."""
+        """One row per value of the switch interval seen in force on the main interpreter's GIL."""
         return self.table("switch_intervals")
 
     @property
     def samples(self) -> pa.Table:
-        """One row per tick of the sampler."""
+        """One row per tick of the sampler; ``switches`` are those of the main interpreter's GIL."""
         return self.table("samples")
 
     @property

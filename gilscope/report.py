@@ -24,6 +24,7 @@ MOST_THREADS = 16
 MOST_FINDINGS = 8
 MOST_SWEPT_THREADS = 2
 MOST_LETTERS = 12
+MOST_GILS = 8
 MOST_ROWS = 20
 """Of holds and convoys in JSON; `gilscope.analysis` has them all."""
 WINDOWS = 100
@@ -41,15 +42,17 @@ def as_json(t: Recording) -> str:
     """Return the figures of the report as a JSON object.
 
     Keys: ``metadata``, ``switch_intervals`` (the table), and what functions of `gilscope.analysis` return:
-    ``overhead``, ``threads``, ``findings``, ``blame`` (a row per waiting thread), ``convoys`` and ``holds``
-    (the first 20 rows each), ``timeline`` and ``fairness`` (100 windows), ``handoffs`` (quantiles of its
-    columns), ``switch_interval``. Times are nanoseconds; what is not known is null.
+    ``overhead``, ``gils`` (the same, a row per interpreter), ``threads``, ``findings``, ``blame`` (a row per
+    waiting thread), ``convoys`` and ``holds`` (the first 20 rows each), ``timeline`` and ``fairness`` (100
+    windows), ``handoffs`` (quantiles of its columns), ``switch_interval``. Times are nanoseconds; what is not
+    known is null.
     """
     window = max(t.metadata["duration_ns"] / WINDOWS, 1) / 1e9
     blame = analysis.blame(t)
     figures = {
         "metadata": t.metadata,
         "overhead": _records(analysis.overhead(t))[0],
+        "gils": _records(analysis.overhead(t, "interpreter")),
         "threads": _records(analysis.threads(t)),
         "findings": _records(analysis.findings(t)),
         "blame": _records(blame.rename(columns=str).reset_index()),
@@ -137,7 +140,23 @@ def _gil_lines(t: Recording, o: dict[str, Any]) -> str:
         lines.append(f"{waiters}{_patience(t)}")
     else:
         lines.append(f"{handoffs}, counted by the GIL itself · {waiters}")
-    return "The GIL   " + "\n          ".join(lines)
+    each = _each_gil(t)
+    return ("The GILs  " if each else "The GIL   ") + "\n          ".join([*lines, *each])
+
+
+def _each_gil(t: Recording) -> list[str]:
+    """Say how each GIL spent its time, where there are several: all of the above adds them up."""
+    gils = analysis.overhead(t, "interpreter").sort_values("held_ns", ascending=False, kind="stable")
+    if len(gils) < 2:
+        return []
+    lines = [f"all of that is {len(gils)} GILs added up; each:"]
+    for row in _records(gils[:MOST_GILS]):
+        name = f"interpreter {row['interpreter']}" if row["interpreter"] else "main interpreter"
+        shares = f"held {percent(row['held_share'])}, overhead {percent(row['overhead_share'])}"
+        lines.append(
+            f"{name}: {shares}, {row['handoffs']} hand-offs, {row['mean_waiters'] or 0:.2f} threads waiting"
+        )
+    return [*lines, f"and {len(gils) - MOST_GILS} more"] if len(gils) > MOST_GILS else lines
 
 
 def _patience(t: Recording) -> str:

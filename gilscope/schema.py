@@ -92,3 +92,6 @@ TABLES: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "marks": MARKS,
 }
+
+LATER = ("marks",)
+"""Tables that traces of the first version do not have."""

@@ -52,6 +52,23 @@ def refuse_where_impossible() -> None:
         )
 
 
+def _refuse_elsewhere() -> None:
+    """Say in words that a trace is begun in the main interpreter.
+
+    Raises:
+        UnsupportedInterpreterError: this is another one, into which the core cannot be loaded.
+    """
+    try:
+        import gilscope._core  # noqa: F401
+    except ImportError as error:
+        if "interpreter" not in str(error):
+            raise
+        raise UnsupportedInterpreterError(
+            f"a trace is begun in the main interpreter, and this is another one ({error}). Begin it there: "
+            "the threads and GILs of all interpreters are in it"
+        ) from error
+
+
 def _prove(edges: str) -> tuple[bool, str]:
     """Find out whether exact edges can be had.
 
@@ -131,6 +148,7 @@ class Session:
                 "a trace is active in this process already; end it first, there is one GIL to trace"
             )
         refuse_where_impossible()
+        _refuse_elsewhere()
         exact, reason = _prove(options.edges)
         self.options = options
         self.pid = os.getpid()

@@ -18,7 +18,8 @@ LATEST_NS = 1 << 60
 """36 years: no trace is longer, so that two times can be added."""
 MOST_NS = 1 << 62
 """All intervals together are shorter, so that they can be added up."""
-MOST_GILS = 128
+LARGEST_ID = (1 << 31) - 1
+"""Of an interpreter: they are not used again."""
 
 _NEVER_NULL = {
     "threads": ("thread",),
@@ -26,6 +27,7 @@ _NEVER_NULL = {
     "handoffs": ("interpreter", "from_thread", "to_thread", "release_ns", "acquire_ns"),
     "switch_intervals": ("time_ns", "interval_ns"),
     "samples": ("time_ns",),
+    "marks": ("thread", "start_ns", "complete"),
 }
 _WORDS = {"state": schema.STATES, "release": schema.RELEASES, "source": schema.SOURCES}
 _INSTANTS = (
@@ -95,7 +97,7 @@ def _most(name: str, n_threads: int, length_ns: int) -> int:
         return n_threads - 1
     if name in _INSTANTS:
         return length_ns
-    return {"interpreter": MOST_GILS - 1, "ident": (1 << 64) - 1}.get(name, MOST_NS)
+    return {"interpreter": LARGEST_ID, "ident": (1 << 64) - 1}.get(name, MOST_NS)
 
 
 def _check_numbers(name: str, column: pa.ChunkedArray | pa.Array, most: int) -> None:
@@ -180,7 +182,7 @@ _OPTIONAL: dict[str, Check] = {
     **dict.fromkeys(("python_build", "platform", "host", "edges_reason", "clock"), _TEXT),
     **dict.fromkeys(("gil_enabled", "complete", "interval_argument"), _FLAG),
     **dict.fromkeys(("pid", "start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
-    **dict.fromkeys(("ticks", "late_ticks", "dropped", "switches"), _COUNT),
+    **dict.fromkeys(("ticks", "late_ticks", "dropped", "switches", "trace_number"), _COUNT),
     **dict.fromkeys(("sampler_cpu_ns", "spool_bytes"), _COUNT),
     "transitions": (_is_count_or_null, "a count or null"),
     "period_s": (_is_number, "seconds"),
@@ -205,7 +207,9 @@ def check_metadata(metadata: dict[str, Any], *, whole: bool) -> None:
         if key in metadata and not fits(metadata[key]):
             raise ValueError(f"key {key!r}: expected {expected}, found {metadata[key]!r:.60}")
     missing = [
-        f"{name}.arrow" for name in schema.TABLES if whole and f"{name}.arrow" not in metadata["files"]
+        f"{name}.arrow"
+        for name in schema.TABLES
+        if whole and name not in schema.LATER and f"{name}.arrow" not in metadata["files"]
     ]
     if missing:
         raise ValueError(f"key 'files': expected {', '.join(missing)} in it")

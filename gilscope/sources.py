@@ -10,6 +10,7 @@ from gilscope import transitions as tr
 from gilscope.attribution import Attribution
 from gilscope.names import Directory
 from gilscope.spool import Batch
+from gilscope.stories import Hold, Story
 from gilscope.transitions import Transitions
 from gilscope.writer import Rows
 
@@ -17,7 +18,7 @@ Int = npt.NDArray[np.int64]
 
 
 class Exact:
-    """Intervals from the probe's records.
+    """Intervals from the probe's records, of every GIL apart.
 
     Where records were lost nothing is made up: holds and waits end with the last thing known before
     the hole, as ``open``, and those after it begin with the first thing known.
@@ -26,68 +27,126 @@ class Exact:
     def __init__(self, rows: Rows, directory: Directory) -> None:
         self._rows = rows
         self._directory = directory
-        self._carry = Transitions.none()
+        self._stories = {0: Story(0)}  # by the number of the GIL
+        self._done: list[tuple[int, tr.Folded]] = []  # of this chunk
+        self._all_along: list[tuple[int, Hold, int]] = []  # interpreter, hold, its end
         self._ended = False
         self._last_ns = 0
         self.illegal = 0
         self.transitions = 0
 
-    def feed(self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], time: Int) -> None:
+    def feed(
+        self,
+        kind: npt.NDArray[np.uint8],
+        gil: npt.NDArray[np.uint8],
+        thread: npt.NDArray[np.int32],
+        arg: npt.NDArray[np.uint64],
+        time: Int,
+    ) -> None:
         """Take in records in order, of any kind; times never decrease.
 
         Args:
             kind: record kinds of `gilscope.spool`.
+            gil: number of the GIL of which each was written.
             thread: number of the thread that wrote each.
+            arg: their arguments.
             time: nanoseconds since the start of the trace.
         """
-        mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | (kind == spool.END))
-        t = Transitions(kind[mine], thread[mine], time[mine])
-        ends = np.flatnonzero(t.kind == spool.END)
         if self._ended:
             return  # threads that were inside a hook when the trace ended
-        end = int(ends[0]) if len(ends) else len(t)
-        self._segments(t[:end])
+        ends = np.flatnonzero(kind == spool.END)
+        stop = int(ends[0]) if len(ends) else len(kind)
+        mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | (kind >= spool.GIL))
+        mine = mine[: np.searchsorted(mine, stop)]
+        t = Transitions(kind[mine], thread[mine], time[mine])
+        if len(t):
+            self._tell(t, gil[mine], arg[mine])
         if len(ends):
-            self._note_last(t[end : end + 1])
-            self.end(int(t.time[end]))
+            self._note_last(thread[stop : stop + 1], time[stop : stop + 1])
+            self.end(int(time[stop]))
+        self._write()
 
-    def _segments(self, t: Transitions) -> None:
+    def _tell(self, t: Transitions, gil: npt.NDArray[np.uint8], arg: npt.NDArray[np.uint64]) -> None:
+        own = (t.kind < spool.LOST) | (t.kind == spool.BEGIN)
+        self.transitions += int(np.count_nonzero(t.kind < spool.LOST))
+        self._note_last(t.thread[own], t.time[own])
+        # The last thing known before each record.
+        before = np.concatenate((np.array([self._last_ns]), t.time[:-1]))
+        self._last_ns = int(t.time[-1])
+        t.kind = np.where(t.kind == spool.BEGIN, np.uint8(spool.ACQUIRE), t.kind)
+        if not gil.any() and len(self._stories) == 1:
+            self._tell_of(0, t, arg, before)
+            return
+        lost = t.kind == spool.LOST
+        for number in sorted({*np.unique(gil).tolist(), *self._stories}):
+            which = np.flatnonzero((gil == number) | lost)
+            self._tell_of(number, t[which], arg[which], before[which])
+
+    def _tell_of(self, number: int, t: Transitions, arg: npt.NDArray[np.uint64], before: Int) -> None:
         begin = 0
-        for hole in np.flatnonzero(t.kind == spool.LOST).tolist():
-            self._fold(t[begin:hole])
-            self._finish(self._last_ns)
-            begin = hole + 1
-        self._fold(t[begin:])
+        for mark in np.flatnonzero(t.kind >= spool.LOST).tolist():
+            self._pass_on(number, t[begin:mark], arg[begin:mark])
+            self._heed(number, int(t.kind[mark]), int(arg[mark]), int(before[mark]), int(t.time[mark]))
+            begin = mark + 1
+        self._pass_on(number, t[begin:], arg[begin:])
 
-    def _fold(self, t: Transitions) -> None:
+    def _pass_on(self, number: int, t: Transitions, arg: npt.NDArray[np.uint64]) -> None:
         if not len(t):
             return
-        self._last_ns = int(t.time[-1])
-        self.transitions += int(np.count_nonzero(t.kind != spool.BEGIN))
-        t.kind = np.where(t.kind == spool.BEGIN, np.uint8(spool.ACQUIRE), t.kind)
-        self._note_last(t)
-        self._write(tr.fold(self._carry.then(t)))
+        story = self._stories.setdefault(number, Story(None))
+        self._keep(story, story.tell(t, arg))
+        if number and story.interpreter is not None:
+            self._directory.settle(number, story.interpreter, np.unique(t.thread).tolist())
 
-    def _note_last(self, t: Transitions) -> None:
+    def _heed(self, number: int, kind: int, arg: int, before_ns: int, time_ns: int) -> None:
+        """Take in a record that says something about a GIL's number, or that records were lost."""
+        story = self._stories.get(number)
+        if kind == spool.GIL_HELD:
+            if story:
+                story.held = Hold(arg, time_ns)
+            return
+        if story:
+            self._keep(story, story.finish(before_ns if kind == spool.LOST else None))
+            self.illegal += story.illegal
+            del self._stories[number]
+        if kind == spool.GIL or not number:
+            self._stories[number] = Story(arg if kind == spool.GIL else 0)
+
+    def _keep(self, story: Story, folded: tr.Folded) -> None:
+        if story.interpreter is not None:
+            self._done.append((story.interpreter, folded))
+
+    def _note_last(self, thread: npt.NDArray[np.int32], time: Int) -> None:
         last = np.full(len(self._directory.threads), -1, np.int64)
-        last[t.thread] = t.time  # of several, NumPy keeps the last
+        last[thread] = time  # of several, NumPy keeps the last
         for i in np.flatnonzero(last >= 0).tolist():
             self._directory.threads[i].last_ns = int(last[i])
 
-    def _finish(self, time_ns: int) -> None:
-        self._write(tr.finish(self._carry, time_ns))
-
-    def _write(self, folded: tr.Folded) -> None:
-        self._rows.intervals(folded.intervals)
-        self._rows.handoffs(folded.handoffs, exact=True)
-        self._carry = folded.carry
-        self.illegal += folded.illegal
+    def _write(self) -> None:
+        if self._done:
+            intervals, of_interval, handoffs, of_handoff = tr.of_all(self._done)
+            self._rows.intervals(intervals, of_interval)
+            self._rows.handoffs(handoffs, of_handoff, exact=True)
+        self._done.clear()
 
     def end(self, time_ns: int) -> None:
         """Take in that nothing more is known after this time."""
-        if not self._ended:
-            self._finish(time_ns)
+        if self._ended:
+            return
         self._ended = True
+        for story in self._stories.values():
+            self._keep(story, story.finish(time_ns))
+            self.illegal += story.illegal
+            if story.held and story.interpreter is not None:
+                self._all_along.append((story.interpreter, story.held, time_ns))
+        self._write()
+
+    def close(self) -> None:
+        """Write the holds of GILs that never changed hands: only now are all other threads numbered."""
+        for interpreter, hold, end_ns in self._all_along:
+            thread = self._directory.number_of_silent(hold.native_id, hold.start_ns, interpreter)
+            self._directory.threads[thread].last_ns = end_ns
+            self._rows.intervals(tr.one_run(thread, hold.start_ns, end_ns), interpreter)
 
 
 class Sampled:

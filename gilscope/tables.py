@@ -100,7 +100,8 @@ class Conversion:
         # A batch's own time is taken after its records.
         np.minimum(time, chunk[-1].monotonic_ns - self._clock.start_monotonic_ns, out=time)
         kind = (records["word"] & np.uint64(31)).astype(np.uint8)
-        thread = (records["word"] >> np.uint64(12) & np.uint64(0xFFFFF)).astype(np.int32)
+        gil = (records["word"] >> np.uint64(5) & np.uint64(127)).astype(np.uint8)
+        speaker = (records["word"] >> np.uint64(12) & np.uint64(0xFFFFF)).astype(np.int32)
         arg = records["word"] >> np.uint64(32)
         self._find_begin(kind, time, arg)
         time -= self._zero or 0
@@ -110,17 +111,16 @@ class Conversion:
         self._find_end(kind, time, arg)
         if len(time):
             self._last_ns = int(time[-1])
-        self._hear(kind, thread, arg, time)
-        if self._exact:
-            thread = self._directory.numbers_of(thread, time)
+        self._hear(kind, gil, speaker, arg, time)
         self._see_ticks(chunk, kind, arg)
-        self._see_intervals(chunk, kind, thread, arg, time)
+        thread = self._numbers(kind, speaker, time) if self._exact else speaker
+        self._see_intervals(chunk, (kind == spool.REQUEST) & (gil == 0), thread, arg, time)
         self._see_cpus(chunk)
         if self._exact:
-            self._exact.feed(kind, thread, time)
+            self._exact.feed(kind, gil, thread, arg, time)
         if self._sampled:
             self._sampled.feed(chunk, self._relative)
-        self._marks.feed(kind, thread, arg, time)
+        self._marks.feed(kind, speaker, arg, time)
         self._last_ns = max(self._last_ns, self._relative(chunk[-1].monotonic_ns))
         self._clock.forget()
 
@@ -140,18 +140,34 @@ class Conversion:
             self._switches_end = int(arg[ends[0]])
 
     def _hear(
-        self, kind: npt.NDArray[np.uint8], thread: npt.NDArray[np.int32], arg: npt.NDArray[Any], time: Int
+        self,
+        kind: npt.NDArray[np.uint8],
+        gil: npt.NDArray[np.uint8],
+        thread: npt.NDArray[np.int32],
+        arg: npt.NDArray[Any],
+        time: Int,
     ) -> None:
         told = np.flatnonzero(
-            (kind >= spool.THREAD) & (kind <= spool.LINE) & (kind != spool.BEGIN) & (kind != spool.END)
+            (kind >= spool.THREAD)
+            & ((kind <= spool.LINE) | (kind >= spool.GIL))
+            & (kind != spool.BEGIN)
+            & (kind != spool.END)
         )
-        for k, who, what, when in zip(
-            kind[told].tolist(), thread[told].tolist(), arg[told].tolist(), time[told].tolist(), strict=True
-        ):
-            self._directory.hear(k, who, what, when)
+        columns = (kind[told], gil[told], thread[told], arg[told], time[told])
+        for k, g, who, what, when in zip(*(c.tolist() for c in columns), strict=True):
+            self._directory.hear(k, who, what, when, gil=g)
             self._intervals.hear(k, who, what, when)
             if k == spool.INTERVAL:
                 self._intervals.told_by(who, self._directory.number_of_speaker(who, when))
+
+    def _numbers(
+        self, kind: npt.NDArray[np.uint8], speaker: npt.NDArray[np.int32], time: Int
+    ) -> npt.NDArray[np.int32]:
+        """Return the threads' numbers in the tables; a record of loss is nobody's."""
+        said = np.flatnonzero(kind != spool.LOST)
+        thread = speaker.copy()
+        thread[said] = self._directory.numbers(speaker[said], time[said])
+        return thread
 
     def _see_ticks(self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any]) -> None:
         lost = np.where(kind == spool.LOST, arg, 0).astype(np.int64)
@@ -183,12 +199,11 @@ class Conversion:
     def _see_intervals(
         self,
         chunk: list[Batch],
-        kind: npt.NDArray[np.uint8],
+        asks: npt.NDArray[np.bool_],
         thread: npt.NDArray[np.int32],
         arg: npt.NDArray[Any],
         time: Int,
     ) -> None:
-        asks = kind == spool.REQUEST
         at = np.array([self._relative(b.monotonic_ns) for b in chunk], np.int64)
         seen = np.array([b.interval_us for b in chunk], np.int64)
         self._intervals.see(
@@ -220,6 +235,7 @@ class Conversion:
             if source:
                 source.end(t.duration_ns)
         if self._exact:
+            self._exact.close()
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
         self._marks.close(t.duration_ns)
         self._write_threads()
@@ -252,7 +268,7 @@ class Conversion:
                     np.array([i is None for i in idents], np.bool_),
                 ),
                 strings([t.label for t in threads]),
-                np.zeros(len(threads), np.int32),
+                np.array([t.interpreter for t in threads], np.int32),
                 np.array([t.native_id == self._reader.header.pid for t in threads], np.bool_),
                 np.array([t.first_ns for t in threads], np.int64),
                 np.array([t.last_ns for t in threads], np.int64),

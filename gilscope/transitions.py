@@ -4,7 +4,9 @@ The transitions come in chunks. What a chunk leaves unfinished (the last hold, a
 carried as transitions again and stands before the next chunk, so that no function keeps state.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -256,13 +258,55 @@ def finish(t: Transitions, end: int) -> Folded:
     return Folded(in_order(rows), none.handoffs, none.carry, len(h.illegal))
 
 
+def one_run(thread: int, start: int, end: int) -> Intervals:
+    """Return a hold of which neither the acquire nor the release is known."""
+    return Intervals(
+        thread=np.array([thread], np.int32),
+        state=np.array([RUN], np.int8),
+        start=np.array([start], np.int64),
+        duration=np.array([end - start], np.int64),
+        release=np.array([RELEASE_OPEN], np.int8),
+    )
+
+
+Rows = TypeVar("Rows", Intervals, Handoffs)
+
+
+def _rows(rows: Rows, order: Int) -> Rows:
+    return type(rows)(**{f.name: getattr(rows, f.name)[order] for f in fields(rows)})
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    names = [f.name for f in fields(parts[0])]
+    return type(parts[0])(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+
+
 def in_order(rows: Intervals) -> Intervals:
     """Return the same rows ordered by their start."""
-    order = np.argsort(rows.start, kind="stable")
-    return Intervals(**{f.name: getattr(rows, f.name)[order] for f in fields(rows)})
+    return _rows(rows, np.argsort(rows.start, kind="stable"))
 
 
 def _merge(a: Intervals, b: Intervals) -> Intervals:
-    return in_order(
-        Intervals(**{f.name: np.concatenate((getattr(a, f.name), getattr(b, f.name))) for f in fields(a)})
-    )
+    return in_order(_joined((a, b)))
+
+
+def of_all(folded: Sequence[tuple[int, Folded]]) -> tuple[Intervals, Int, Handoffs, Int]:
+    """Put the rows of several GILs together, each kind in order of time.
+
+    Args:
+        folded: an interpreter's id, and rows of its GIL; at least one.
+
+    Returns:
+        The intervals by their start, with the interpreter of each, and the hand-offs by
+        their acquire, likewise.
+    """
+    intervals = _joined([f.intervals for _, f in folded])
+    handoffs = _joined([f.handoffs for _, f in folded])
+    ids = np.array([i for i, _ in folded], np.int64)
+    of_interval = np.repeat(ids, [len(f.intervals.thread) for _, f in folded])
+    of_handoff = np.repeat(ids, [len(f.handoffs.to_thread) for _, f in folded])
+    if len(folded) == 1:
+        return intervals, of_interval, handoffs, of_handoff
+    first = np.argsort(intervals.start, kind="stable")
+    then = np.argsort(handoffs.acquire, kind="stable")
+    return _rows(intervals, first), of_interval[first], _rows(handoffs, then), of_handoff[then]

@@ -102,8 +102,13 @@ class Rows:
         self._writer = writer
         self._directory = directory
 
-    def intervals(self, rows: tr.Intervals) -> None:
-        """Write rows of ``intervals`` and add them to their threads."""
+    def intervals(self, rows: tr.Intervals, interpreter: Int | int = 0) -> None:
+        """Write rows of ``intervals`` and add them to their threads.
+
+        Args:
+            rows: in the order in which they are to be read.
+            interpreter: id of the interpreter whose GIL it is, of all rows or of each.
+        """
         if not len(rows.thread):
             return
         n = len(self._directory.threads)
@@ -118,7 +123,7 @@ class Rows:
             "intervals",
             [
                 rows.thread,
-                np.zeros(len(rows.thread), np.int32),
+                np.broadcast_to(interpreter, len(rows.thread)),
                 coded(rows.state, schema.STATES),
                 rows.start,
                 rows.duration,
@@ -126,7 +131,7 @@ class Rows:
             ],
         )
 
-    def handoffs(self, rows: tr.Handoffs, *, exact: bool) -> None:
+    def handoffs(self, rows: tr.Handoffs, interpreter: Int | int = 0, *, exact: bool) -> None:
         """Write rows of ``handoffs``; of sampled ones gap and kind of release are not known."""
         n = len(rows.from_thread)
         if not n:
@@ -134,7 +139,7 @@ class Rows:
         self._writer.write(
             "handoffs",
             [
-                np.zeros(n, np.int32),
+                np.broadcast_to(interpreter, n),
                 rows.from_thread,
                 rows.to_thread,
                 _nullable(rows.request),

@@ -14,9 +14,10 @@
  * offsetof() on 64-bit Linux (the same in 3.11.2 and 3.11.7). */
 struct row {
     uint16_t gil, interp_threads, thread_next, thread_native_id;
+    uint16_t interpreters, interp_next, interp_id;
 };
-static const struct row row_3_11 = {360, 16, 8, 160}; /* gil: inside _PyRuntime */
-static const struct row row_3_12 = {384, 72, 8, 144}; /* gil: pointer in PyInterpreterState */
+static const struct row row_3_11 = {360, 16, 8, 160, 0, 0, 0};  /* gil: inside _PyRuntime */
+static const struct row row_3_12 = {384, 72, 8, 144, 40, 0, 8}; /* gil: pointer in interpreter */
 
 /* Since 3.13 _PyRuntime begins with a table of offsets, _Py_DebugOffsets: a cookie, the version,
  * and 64-bit numbers. Which number stands where changes with each minor version. */
@@ -24,6 +25,12 @@ struct debug_index {
     uint8_t threads_head, gil_pointer, gil_struct, gil_locked, gil_holder;
     uint8_t thread_next, thread_native_id, thread_requested;
 };
+enum { INTERPRETERS_HEAD = 5, INTERP_ID = 7, INTERP_NEXT = 8 }; /* the same in all */
+
+/* In _PyRuntime, behind the head of the list of interpreters (3.12 to 3.15). */
+#define MAIN_AFTER_HEAD    8
+#define NEXT_ID_AFTER_HEAD 16
+
 static const struct debug_index index_3_13 = {9, 14, 15, 17, 18, 21, 25, 0};
 static const struct debug_index index_3_14 = {9, 15, 16, 18, 19, 24, 28, 0};
 static const struct debug_index index_3_15 = {9, 15, 16, 18, 19, 24, 31, 35};
@@ -59,6 +66,23 @@ static void from_row(struct gs_layout *l, const struct row *row)
     l->thread_next = row->thread_next;
     l->thread_native_id = row->thread_native_id;
     l->thread_requested = 0;
+    l->interp_next = row->interp_next;
+    l->interp_id = row->interp_id;
+}
+
+/* Where a number cannot be an offset the list is not to be had. */
+static void list_from_debug_offsets(struct gs_layout *l, const uint64_t *table,
+                                    const struct debug_index *x)
+{
+    const uint64_t head = table[INTERPRETERS_HEAD], id = table[INTERP_ID];
+    const uint64_t next = table[INTERP_NEXT];
+    l->interp_gil = (uint16_t)table[x->gil_pointer];
+    l->threads_bound = true;
+    if (head > UINT16_MAX || id > UINT16_MAX || next > UINT16_MAX)
+        return;
+    l->interp_id = (uint16_t)id;
+    l->interp_next = (uint16_t)next;
+    l->interpreters = (uintptr_t)table + head;
 }
 
 static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsigned python_hex,
@@ -94,6 +118,7 @@ static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsig
     l->thread_native_id = (uint16_t)table[x->thread_native_id];
     l->thread_requested = x->thread_requested ? (uint16_t)table[x->thread_requested] : 0;
     memcpy(&l->gil, at((const void *)l->interp, table[x->gil_pointer]), sizeof l->gil);
+    list_from_debug_offsets(l, table, x);
     return true;
 }
 
@@ -111,6 +136,8 @@ static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t w
     case 0x030c:
         from_row(l, &row_3_12);
         memcpy(&l->gil, at((const void *)l->interp, row_3_12.gil), sizeof l->gil);
+        l->interp_gil = row_3_12.gil;
+        l->interpreters = (uintptr_t)runtime + row_3_12.interpreters;
         return true;
     case 0x030d:
     case 0x030e:
@@ -175,15 +202,40 @@ static bool prove_threads(const struct gs_layout *l, const void *tstate, char *w
                   "did not find it (or reading memory through the kernel is forbidden)");
 }
 
+static void see_nothing(void *context, const struct gs_interpreter *i)
+{
+    (void)context, (void)i;
+}
+
+/* Interpreters are made with one size: where the main one has its GIL inside, the others have
+ * theirs. What does not prove itself is given up: the main GIL needs none of it. */
+static void prove_interpreters(struct gs_layout *l)
+{
+    uintptr_t main_one;
+    int64_t id;
+    if (!l->interpreters)
+        return;
+    l->interp_own_gil = (uint16_t)(l->gil - l->interp);
+    if (l->gil - l->interp > UINT16_MAX ||
+        !read_safely(&main_one, l->interpreters + MAIN_AFTER_HEAD, sizeof main_one) ||
+        main_one != l->interp || !read_safely(&id, l->interp + l->interp_id, sizeof id) ||
+        id != 0 || !gs_layout_interpreters(l, see_nothing, NULL))
+        l->interpreters = 0;
+}
+
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
                      const void *interp, uint64_t interval_us, char *why, size_t why_size)
 {
     memset(l, 0, sizeof *l);
     l->interp = (uintptr_t)interp;
-    return sizeof(void *) == 8 ? locate(l, python_hex, why, why_size) &&
-                                     prove_gil(l, tstate, interval_us, why, why_size) &&
-                                     prove_threads(l, tstate, why, why_size)
-                               : refuse(why, why_size, "expected a 64-bit interpreter");
+    if (sizeof(void *) != 8)
+        return refuse(why, why_size, "expected a 64-bit interpreter");
+    if (!locate(l, python_hex, why, why_size) ||
+        !prove_gil(l, tstate, interval_us, why, why_size) ||
+        !prove_threads(l, tstate, why, why_size))
+        return false;
+    prove_interpreters(l);
+    return true;
 }
 
 static uintptr_t cond_address(const struct gs_layout *l)
@@ -216,13 +268,17 @@ void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view)
 bool gs_layout_conds(const struct gs_layout *l, pthread_cond_t *cond, pthread_cond_t *switch_cond)
 {
     return (uintptr_t)cond == cond_address(l) &&
-           (uintptr_t)switch_cond ==
-               (uintptr_t)cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
+           (uintptr_t)switch_cond == (uintptr_t)cond + GS_COND_TO_SWITCH;
 }
 
 pthread_mutex_t *gs_layout_mutex_of(pthread_cond_t *cond)
 {
     return (pthread_mutex_t *)(cond + 1);
+}
+
+pthread_cond_t *gs_layout_cond(const struct gs_layout *l)
+{
+    return (pthread_cond_t *)cond_address(l);
 }
 
 bool gs_layout_is_wait(const struct gs_layout *l, uintptr_t futex)
@@ -250,4 +306,96 @@ size_t gs_layout_threads(const struct gs_layout *l, struct gs_tstate *threads, s
         p = next;
     }
     return n;
+}
+
+/* ---- other interpreters ---- */
+
+#define MOST_INTERPRETERS 100000 /* a torn list may be a circle */
+
+static bool read_interpreter(const struct gs_layout *l, uintptr_t p, struct gs_interpreter *i,
+                             uintptr_t *next)
+{
+    uintptr_t in_force;
+    struct iovec here[3] = {{next, 8}, {&i->id, 8}, {&in_force, 8}};
+    struct iovec there[3] = {{(void *)(p + l->interp_next), 8},
+                             {(void *)(p + l->interp_id), 8},
+                             {(void *)(p + l->interp_gil), 8}};
+    if (process_vm_readv(getpid(), here, 3, there, 3, 0) != 24)
+        return false;
+    uintptr_t own = p + l->interp_own_gil;
+    i->address = p;
+    i->layout = *l;
+    /* Nothing is in force while the interpreter begins. */
+    i->layout.gil = in_force == own || !in_force ? own : 0;
+    return true;
+}
+
+bool gs_layout_interpreters(const struct gs_layout *l,
+                            void (*see)(void *context, const struct gs_interpreter *i),
+                            void *context)
+{
+    if (!l->interpreters)
+        return false;
+    uintptr_t p = __atomic_load_n((const uintptr_t *)l->interpreters, __ATOMIC_RELAXED), next;
+    for (int n = 0; n < MOST_INTERPRETERS && p; n++, p = next) {
+        struct gs_interpreter i;
+        if (!read_interpreter(l, p, &i, &next))
+            return false;
+        see(context, &i);
+        if (p == l->interp) /* the oldest */
+            return next == 0;
+    }
+    return false;
+}
+
+uint64_t gs_layout_interpreters_begun(const struct gs_layout *l)
+{
+    return l->interpreters
+               ? __atomic_load_n((const uint64_t *)(l->interpreters + NEXT_ID_AFTER_HEAD),
+                                 __ATOMIC_RELAXED)
+               : 0;
+}
+
+struct fields {
+    uint64_t interval, holder, switches;
+    int locked;
+};
+
+static bool read_own_gil(const struct gs_interpreter *i, struct fields *f)
+{
+    const struct gs_layout *l = &i->layout;
+    if (!l->gil || i->id <= 0 || i->id > INT32_MAX)
+        return false;
+    struct iovec here[4] = {{&f->interval, 8}, {&f->holder, 8}, {&f->locked, 4}, {&f->switches, 8}};
+    struct iovec there[4] = {{(void *)(l->gil + l->gil_holder - INTERVAL_BEFORE_HOLDER), 8},
+                             {(void *)(l->gil + l->gil_holder), 8},
+                             {(void *)(l->gil + l->gil_locked), 4},
+                             {(void *)(l->gil + l->gil_locked + SWITCHES_AFTER_LOCKED), 8}};
+    return process_vm_readv(getpid(), here, 4, there, 4, 0) == 28 && f->interval >= 1 &&
+           f->interval <= UINT32_MAX;
+}
+
+bool gs_layout_gil_begins(const struct gs_interpreter *i, const pthread_cond_t *cond)
+{
+    struct fields f;
+    /* CPython marks a GIL that is not there yet by -1. */
+    return cond_address(&i->layout) == (uintptr_t)cond && read_own_gil(i, &f) && f.locked == -1 &&
+           f.holder == 0 && f.switches == 0;
+}
+
+bool gs_layout_gil_lives(const struct gs_interpreter *i, struct gs_gil_view *view,
+                         uint32_t *holder_native_id)
+{
+    struct fields f;
+    uint64_t native_id = 0;
+    if (!read_own_gil(i, &f) || (f.locked != 0 && f.locked != 1))
+        return false;
+    if (f.locked && i->layout.threads_bound)
+        read_safely(&native_id, f.holder + i->layout.thread_native_id, sizeof native_id);
+    *holder_native_id = (uint32_t)native_id;
+    *view = (struct gs_gil_view){.holder = f.holder,
+                                 .switches = f.switches,
+                                 .interval_us = (uint32_t)f.interval,
+                                 .locked = f.locked == 1};
+    return true;
 }

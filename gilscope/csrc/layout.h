@@ -17,6 +17,15 @@ struct gs_layout {
     uint16_t thread_next, thread_native_id; /* PyThreadState */
     uint16_t thread_requested;              /* 3.15 on: gil_requested; 0: there is none */
     uint16_t cond_waiters; /* pthread_cond_t: where waiters are counted; 0: not known */
+    /* 3.12 on, where interpreters may have GILs of their own; `interpreters` is 0 where their list
+     * is not to be had. */
+    uintptr_t interpreters; /* where _PyRuntime keeps the head of the list */
+    uint16_t interp_next, interp_id;
+    uint16_t interp_gil;     /* pointer to the GIL in force */
+    uint16_t interp_own_gil; /* the GIL of its own, used or not */
+    /* 3.13 on: code runs in another interpreter with a thread state of the thread that runs
+     * it. 3.12 lends it that of the thread that made the interpreter, native id and all. */
+    bool threads_bound;
 };
 
 struct gs_gil_view {
@@ -45,6 +54,36 @@ pthread_mutex_t *gs_layout_mutex_of(pthread_cond_t *cond);
 /* True when an address that a thread sleeps on (a futex) belongs to the condition for which those
  * wait who want the GIL. */
 bool gs_layout_is_wait(const struct gs_layout *l, uintptr_t futex);
+
+/* How far a GIL's switch_cond stands behind its cond. */
+#define GS_COND_TO_SWITCH (sizeof(pthread_cond_t) + sizeof(pthread_mutex_t))
+
+struct gs_interpreter {
+    uintptr_t address;
+    int64_t id;
+    struct gs_layout layout; /* of its own GIL; layout.gil is 0 where it shares another's */
+};
+
+/* Shows `see` every interpreter, newest first, the main one last. Any thread, no lock: the list may
+ * change meanwhile, and is read as that of the threads. Returns true when it was read to its end:
+ * then no interpreter was left out that lived all the while. */
+bool gs_layout_interpreters(const struct gs_layout *l,
+                            void (*see)(void *context, const struct gs_interpreter *i),
+                            void *context);
+
+/* How many interpreters there have been, the main one among them; 0 where that is not known. */
+uint64_t gs_layout_interpreters_begun(const struct gs_layout *l);
+
+/* True when `cond` is that of the interpreter's own GIL, and that is being created at this moment
+ * by the caller. */
+bool gs_layout_gil_begins(const struct gs_interpreter *i, const pthread_cond_t *cond);
+
+/* True when the interpreter has a GIL of its own that is in use; then `view` says how it stood, and
+ * `holder_native_id` who holds it (0: nobody, or not known). Trusts no address. */
+bool gs_layout_gil_lives(const struct gs_interpreter *i, struct gs_gil_view *view,
+                         uint32_t *holder_native_id);
+
+pthread_cond_t *gs_layout_cond(const struct gs_layout *l);
 
 struct gs_tstate {
     uintptr_t address;

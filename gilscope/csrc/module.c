@@ -124,9 +124,10 @@ static PyObject *core_stop(PyObject *self, PyObject *unused)
     gs_recorder_stop();
     Py_BEGIN_ALLOW_THREADS gs_recorder_join(&out);
     Py_END_ALLOW_THREADS return Py_BuildValue(
-        "{sKsKsisO}", "spool_bytes", (unsigned long long)out.spool_bytes, "sampler_cpu_ns",
+        "{sKsKsisOsOsI}", "spool_bytes", (unsigned long long)out.spool_bytes, "sampler_cpu_ns",
         (unsigned long long)out.sampler_cpu_ns, "error", out.error, "hooks_stayed",
-        out.hooks_stayed ? Py_True : Py_False);
+        out.hooks_stayed ? Py_True : Py_False, "gils_listed", out.gils_listed ? Py_True : Py_False,
+        "gils_missed", out.gils_missed);
 }
 
 PyDoc_STRVAR(flush_doc, "flush($module, /)\n--\n\n"
@@ -332,6 +333,12 @@ static int add_error(PyObject *module, PyObject **error, const char *name, const
 
 static int core_exec(PyObject *module)
 {
+    /* One recording in a process, and one interpreter's objects in these variables. */
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError,
+                        "gilscope._core can be loaded in the main interpreter only");
+        return -1;
+    }
     if (add_error(module, &layout_error, "LayoutError", "gilscope._core.LayoutError") < 0 ||
         add_error(module, &probe_error, "ProbeError", "gilscope._core.ProbeError") < 0 ||
         add_error(module, &states_error, "StatesError", "gilscope._core.StatesError") < 0)

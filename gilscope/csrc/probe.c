@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "gils.h"
 #include "got.h"
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -16,9 +17,10 @@
 /* Every take of the GIL signals switch_cond and every drop signals cond (CPython since 3.2); a take
  * that finds it locked waits on cond with the switch interval as its timeout, and a drop that obeys
  * a request waits on switch_cond. All but the last happen while the GIL's mutex is held. */
-enum { SIGNAL, TIMEDWAIT, WAIT, N_NAMES };
+enum { SIGNAL, TIMEDWAIT, WAIT, INIT, N_NAMES };
 static const char *const names[N_NAMES] = {"pthread_cond_signal", "pthread_cond_timedwait",
-                                           "pthread_cond_wait"};
+                                           "pthread_cond_wait", "pthread_cond_init"};
+enum { N_NEEDED = INIT }; /* without the last, GILs that begin in mid-trace stay unseen */
 
 static struct {
     /* Read by every hook. NULL while nothing is recorded: then hooks only pass calls on. */
@@ -49,6 +51,8 @@ static THREAD_LOCAL struct {
     uint32_t session; /* the binding that `thread` belongs to */
     uint32_t thread;
     uint32_t waiting; /* the binding in which it has said GS_REQUEST and not got the GIL yet */
+    uint32_t gil;     /* the number it last used of another interpreter's GIL */
+    uintptr_t begun;  /* the condition that it initialised last */
 } self;
 
 static THREAD_LOCAL struct {
@@ -59,31 +63,37 @@ static THREAD_LOCAL struct {
 
 /* ---- recording ---- */
 
-static inline void put(enum gs_kind kind, uint32_t arg, uint64_t stamp)
+static inline void put(uint32_t gil, enum gs_kind kind, uint32_t arg, uint64_t stamp)
 {
-    if (unlikely(gs_ring_put(probe.ring, stamp, gs_word(kind, self.thread, arg))) && probe.nudge)
+    uint64_t word = gs_word(kind, self.thread, arg) | (uint64_t)gil << GS_GIL_SHIFT;
+    if (unlikely(gs_ring_put(probe.ring, stamp, word)) && probe.nudge)
         probe.nudge();
 }
 
 /* First record of this thread since the binding. */
-static __attribute__((noinline)) void enroll(uint64_t stamp)
+static __attribute__((noinline)) void enroll(uint32_t gil, uint64_t stamp)
 {
     int saved = errno;
     uint64_t ident = (uint64_t)pthread_self();
     self.session = probe.session;
     self.thread = atomic_fetch_add(&probe.next_thread, 1) & ((1u << GS_THREAD_BITS) - 1);
-    put(GS_THREAD, (uint32_t)syscall(SYS_gettid), stamp);
-    put(GS_IDENT_LOW, (uint32_t)ident, stamp);
-    put(GS_IDENT_HIGH, (uint32_t)(ident >> 32), stamp);
+    put(gil, GS_THREAD, (uint32_t)syscall(SYS_gettid), stamp);
+    put(gil, GS_IDENT_LOW, (uint32_t)ident, stamp);
+    put(gil, GS_IDENT_HIGH, (uint32_t)(ident >> 32), stamp);
     errno = saved;
+}
+
+static inline void emit_of(uint32_t gil, enum gs_kind kind, uint32_t arg)
+{
+    uint64_t stamp = gs_clock_stamp(probe.tsc);
+    if (unlikely(self.session != probe.session))
+        enroll(gil, stamp);
+    put(gil, kind, arg, stamp);
 }
 
 static inline void emit(enum gs_kind kind, uint32_t arg)
 {
-    uint64_t stamp = gs_clock_stamp(probe.tsc);
-    if (unlikely(self.session != probe.session))
-        enroll(stamp);
-    put(kind, arg, stamp);
+    emit_of(0, kind, arg);
 }
 
 void gs_probe_emit(enum gs_kind kind, uint32_t arg)
@@ -100,39 +110,126 @@ void gs_probe_bind(struct gs_ring *ring, bool tsc, void (*nudge)(void))
     atomic_store(&probe.next_thread, 0);
 }
 
+/* ---- what hooks see of one GIL; they hold its mutex ---- */
+
+static inline void note_acquire(uint32_t gil, uint32_t interpreter)
+{
+    self.waiting = 0;
+    emit_of(gil, GS_ACQUIRE, interpreter);
+}
+
+static inline void note_request(uint32_t gil, const struct gs_layout *l, struct gs_gil_view *before)
+{
+    gs_layout_gil(l, before);
+    if (self.waiting != probe.session) {
+        self.waiting = probe.session;
+        emit_of(gil, GS_REQUEST, before->interval_us);
+    }
+}
+
+static inline void note_timeout(uint32_t gil, const struct gs_layout *l, uint32_t interpreter,
+                                const struct gs_gil_view *before)
+{
+    struct gs_gil_view after;
+    gs_layout_gil(l, &after);
+    /* CPython's own condition for asking the holder to let go. */
+    if (after.locked && after.switches == before->switches)
+        emit_of(gil, GS_DROP_REQUEST, interpreter);
+}
+
+/* ---- the hooks, where it is not the main interpreter's GIL ---- */
+
+static bool others_known(void)
+{
+    return unlikely(atomic_load_explicit(&gs_gils.most, memory_order_relaxed) != 0);
+}
+
+/* Returns the number of the GIL whose condition this is, and from then on the trace does not end
+ * before gs_gils_leave(); 0: it is nobody's. */
+static uint32_t enter_other(pthread_cond_t *condition, bool *is_switch)
+{
+    uintptr_t address = (uintptr_t)condition;
+    uint32_t gil = gs_gils_find(address, self.gil);
+    if (!gil)
+        return 0;
+    uintptr_t cond = atomic_load_explicit(&gs_gils.conds[gil], memory_order_relaxed);
+    *is_switch = cond != address;
+    if (!gs_gils_enter(gil, *is_switch ? address - GS_COND_TO_SWITCH : address))
+        return 0;
+    return self.gil = gil;
+}
+
+static __attribute__((noinline)) void other_signals(pthread_cond_t *cond)
+{
+    bool is_switch;
+    uint32_t gil = enter_other(cond, &is_switch);
+    if (!gil)
+        return;
+    uint32_t interpreter = gs_gils.gils[gil].interpreter;
+    if (is_switch)
+        note_acquire(gil, interpreter);
+    else
+        emit_of(gil, GS_RELEASE, interpreter);
+    gs_gils_leave(gil);
+}
+
+static __attribute__((noinline)) int other_waits(pthread_cond_t *cond, pthread_mutex_t *mutex,
+                                                 const struct timespec *until)
+{
+    struct gs_gil_view before;
+    uint32_t session = 0;
+    bool is_switch;
+    uint32_t gil = enter_other(cond, &is_switch);
+    if (gil) {
+        session = probe.session;
+        note_request(gil, &gs_gils.gils[gil].layout, &before);
+        gs_gils_leave(gil);
+    }
+    int result = pthread_cond_timedwait(cond, mutex, until);
+    if (session && result == ETIMEDOUT && (gil = enter_other(cond, &is_switch)) != 0) {
+        if (session == probe.session)
+            note_timeout(gil, &gs_gils.gils[gil].layout, gs_gils.gils[gil].interpreter, &before);
+        gs_gils_leave(gil);
+    }
+    return result;
+}
+
+static __attribute__((noinline)) void other_is_forced(pthread_cond_t *cond)
+{
+    bool is_switch;
+    uint32_t gil = enter_other(cond, &is_switch);
+    if (!gil)
+        return;
+    emit_of(gil, GS_FORCED, gs_gils.gils[gil].interpreter);
+    gs_gils_leave(gil);
+}
+
 /* ---- the hooks ---- */
 
 static int on_signal(pthread_cond_t *cond)
 {
-    if (cond == atomic_load_explicit(&probe.switch_cond, memory_order_acquire)) {
-        self.waiting = 0;
-        emit(GS_ACQUIRE, 0);
-    } else if (cond == atomic_load_explicit(&probe.cond, memory_order_acquire)) {
+    if (cond == atomic_load_explicit(&probe.switch_cond, memory_order_acquire))
+        note_acquire(0, 0);
+    else if (cond == atomic_load_explicit(&probe.cond, memory_order_acquire))
         emit(GS_RELEASE, 0);
-    }
+    else if (others_known())
+        other_signals(cond);
     return pthread_cond_signal(cond);
 }
 
 static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
 {
     if (cond != atomic_load_explicit(&probe.cond, memory_order_acquire))
-        return pthread_cond_timedwait(cond, mutex, until);
-    struct gs_gil_view before, after;
+        return others_known() ? other_waits(cond, mutex, until)
+                              : pthread_cond_timedwait(cond, mutex, until);
+    struct gs_gil_view before;
     uint32_t session = probe.session;
-    gs_layout_gil(&probe.layout, &before);
-    if (self.waiting != session) {
-        self.waiting = session;
-        emit(GS_REQUEST, before.interval_us);
-    }
+    note_request(0, &probe.layout, &before);
     int result = pthread_cond_timedwait(cond, mutex, until);
     /* The mutex is held again. The trace may have ended meanwhile, and another begun. */
     if (result == ETIMEDOUT && cond == atomic_load_explicit(&probe.cond, memory_order_acquire) &&
-        session == probe.session) {
-        /* CPython's own condition for asking the holder to let go. */
-        gs_layout_gil(&probe.layout, &after);
-        if (after.locked && after.switches == before.switches)
-            emit(GS_DROP_REQUEST, 0);
-    }
+        session == probe.session)
+        note_timeout(0, &probe.layout, 0, &before);
     return result;
 }
 
@@ -140,8 +237,154 @@ static int on_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
     if (cond == atomic_load_explicit(&probe.switch_cond, memory_order_acquire))
         emit(GS_FORCED, 0);
+    else if (others_known())
+        other_is_forced(cond);
     return pthread_cond_wait(cond, mutex);
 }
+
+/* ---- GILs that come and go ---- */
+
+/* Of GILs that come and go; hooks on a GIL in use never take it. */
+static struct {
+    pthread_mutex_t mutex;
+    _Atomic bool on;
+    uint32_t too_many; /* GILs for which there was no number */
+} registry = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* A thread that tells of a GIL need not belong to it. */
+static void tell_of(uint32_t gil, enum gs_kind kind, uint32_t arg)
+{
+    if (self.session != probe.session)
+        enroll(0, gs_clock_stamp(probe.tsc));
+    emit_of(gil, kind, arg);
+}
+
+static void enter_gil(const struct gs_interpreter *i)
+{
+    uint32_t gil = gs_gils_free_number();
+    if (gil) {
+        tell_of(gil, GS_GIL, (uint32_t)i->id);
+        gs_gils_add(gil, i);
+    } else {
+        registry.too_many++;
+    }
+    self.gil = gil;
+}
+
+static void end_gil(uint32_t gil)
+{
+    gs_gils_remove(gil);
+    tell_of(gil, GS_GIL_END, gs_gils.gils[gil].interpreter);
+}
+
+/* What one look at the list of interpreters finds. */
+struct look {
+    const pthread_cond_t *cond; /* of a GIL that may be beginning */
+    bool begins;
+    struct gs_interpreter beginner;
+    bool alive[GS_GILS];
+    uint32_t unknown; /* have GILs that have no number */
+};
+
+static void look_at(void *context, const struct gs_interpreter *i)
+{
+    struct look *look = context;
+    struct gs_gil_view view;
+    uint32_t holder;
+    if (!i->layout.gil || i->address == probe.layout.interp)
+        return;
+    if (look->cond && gs_layout_gil_begins(i, look->cond)) {
+        look->begins = true;
+        look->beginner = *i;
+        return;
+    }
+    uint32_t gil = gs_gils_find((uintptr_t)gs_layout_cond(&i->layout), 0);
+    if (gil && gs_gils.gils[gil].interpreter == (uint32_t)i->id)
+        look->alive[gil] = true;
+    else if (gs_layout_gil_lives(i, &view, &holder))
+        look->unknown++;
+}
+
+/* Somebody has initialised two conditions one after the other that stand as far apart as those of a
+ * GIL. It is one only if an interpreter says so. */
+static void perhaps_a_gil(const pthread_cond_t *cond)
+{
+    struct look look = {.cond = cond};
+    bool whole = gs_layout_interpreters(&probe.layout, look_at, &look);
+    if (!look.begins)
+        return;
+    /* An interpreter's end is told to nobody. */
+    for (uint32_t gil = 1; whole && gil < GS_GILS; gil++)
+        if (atomic_load(&gs_gils.conds[gil]) && !look.alive[gil])
+            end_gil(gil);
+    enter_gil(&look.beginner);
+}
+
+static void a_condition_begins(pthread_cond_t *cond)
+{
+    int saved = errno;
+    pthread_mutex_lock(&registry.mutex);
+    if (atomic_load(&registry.on)) {
+        uint32_t before = gs_gils_find((uintptr_t)cond, 0);
+        if (before) /* its memory has been freed, and is something else now */
+            end_gil(before);
+        if ((uintptr_t)cond - self.begun == GS_COND_TO_SWITCH)
+            perhaps_a_gil((const pthread_cond_t *)self.begun);
+    }
+    pthread_mutex_unlock(&registry.mutex);
+    errno = saved;
+}
+
+static int on_init(pthread_cond_t *cond, const pthread_condattr_t *attributes)
+{
+    int result = pthread_cond_init(cond, attributes);
+    if (atomic_load(&registry.on))
+        a_condition_begins(cond);
+    self.begun = (uintptr_t)cond;
+    return result;
+}
+
+/* A GIL that was there before the trace. Its first transition may lie far ahead; until then all
+ * that is known is who holds it, if anybody does. */
+static void find_gil(void *unused, const struct gs_interpreter *i)
+{
+    (void)unused;
+    struct gs_gil_view view;
+    uint32_t holder;
+    if (i->address == probe.layout.interp || !gs_layout_gil_lives(i, &view, &holder))
+        return;
+    uint32_t gil = gs_gils_find((uintptr_t)gs_layout_cond(&i->layout), 0);
+    if (gil)
+        return;
+    enter_gil(i);
+    /* Again, now that each of its transitions is recorded. */
+    if ((gil = self.gil) != 0 && gs_layout_gil_lives(i, &view, &holder) && view.locked)
+        tell_of(gil, GS_GIL_HELD, holder);
+}
+
+static void begin_others(void)
+{
+    pthread_mutex_lock(&registry.mutex);
+    registry.too_many = 0;
+    atomic_store(&registry.on, true);
+    gs_layout_interpreters(&probe.layout, find_gil, NULL);
+    pthread_mutex_unlock(&registry.mutex);
+}
+
+/* Returns how many GILs there were of which nothing was recorded. */
+static uint32_t end_others(void)
+{
+    struct look look = {0};
+    pthread_mutex_lock(&registry.mutex);
+    atomic_store(&registry.on, false);
+    gs_layout_interpreters(&probe.layout, look_at, &look);
+    for (uint32_t gil = 1; gil < GS_GILS; gil++)
+        gs_gils_remove(gil);
+    pthread_mutex_unlock(&registry.mutex);
+    return look.unknown > registry.too_many ? look.unknown : registry.too_many;
+}
+
+/* ---- learning ---- */
 
 static int learn_signal(pthread_cond_t *cond)
 {
@@ -150,7 +393,8 @@ static int learn_signal(pthread_cond_t *cond)
     return pthread_cond_signal(cond);
 }
 
-static void *const hooks[N_NAMES] = {(void *)on_signal, (void *)on_timedwait, (void *)on_wait};
+static void *const hooks[N_NAMES] = {(void *)on_signal, (void *)on_timedwait, (void *)on_wait,
+                                     (void *)on_init};
 
 /* ---- putting them in and out ---- */
 
@@ -196,7 +440,7 @@ static bool find_slots(const void *inside, char *why, size_t why_size)
         per_name[slots[i].name]++;
         bind_now(inside, &slots[i]);
     }
-    for (int n = 0; n < N_NAMES; n++) {
+    for (int n = 0; n < N_NEEDED; n++) {
         if (per_name[n] == 0) {
             snprintf(why, why_size,
                      "the interpreter does not call %s through a slot that can be replaced "
@@ -273,6 +517,7 @@ void gs_probe_begin(uint32_t switches, bool recording)
         return;
     atomic_store(&probe.switch_cond, learnt_switch_cond);
     atomic_store(&probe.cond, learnt_cond);
+    begin_others();
 }
 
 /* Whoever emits from a hook holds the mutex that belongs to the condition: once we have had it, all
@@ -290,14 +535,15 @@ static void disarm(void)
     atomic_store(&probe.switch_cond, NULL);
 }
 
-void gs_probe_end(uint32_t switches, bool recording)
+uint32_t gs_probe_end(uint32_t switches, bool recording)
 {
     emit(GS_END, switches);
     if (!recording)
-        return;
+        return 0;
     disarm();
     wait_for_hooks(learnt_cond);
     wait_for_hooks(learnt_switch_cond);
+    return end_others();
 }
 
 bool gs_probe_remove(void)
@@ -308,6 +554,9 @@ bool gs_probe_remove(void)
 void gs_probe_abandon(void)
 {
     disarm();
+    pthread_mutex_init(&registry.mutex, NULL); /* a thread that is not here may have held it */
+    atomic_store(&registry.on, false);
+    gs_gils_forget();
     take_out_all(hooks);
 }
 

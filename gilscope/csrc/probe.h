@@ -25,13 +25,14 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
  * gs_probe_learn() has returned true. Slow: it reads the kernel's list of mappings. */
 bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size);
 
-/* Marks the beginning, and with `recording` starts recording transitions. The caller holds the GIL.
- */
+/* Marks the beginning, and with `recording` starts recording transitions, also those of other
+ * interpreters' GILs. The caller holds the GIL. */
 void gs_probe_begin(uint32_t switches, bool recording);
 
 /* Marks the end, stops recording, and waits until no thread is inside a hook's own code: from then
- * on nobody touches the ring. The caller holds the GIL. */
-void gs_probe_end(uint32_t switches, bool recording);
+ * on nobody touches the ring. The caller holds the GIL. Returns how many GILs of other interpreters
+ * there were, at least, of which nothing was recorded. */
+uint32_t gs_probe_end(uint32_t switches, bool recording);
 
 /* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is;
  * then it returns false, and transitions may have gone by unseen. */

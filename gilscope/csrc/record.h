@@ -17,7 +17,9 @@
 #define GS_STAMP_LAP (UINT64_C(1) << 63)
 
 enum gs_kind {
-    GS_REQUEST = 1,      /* wants the GIL, did not get it; arg: switch interval in us */
+    GS_REQUEST = 1, /* wants the GIL, did not get it; arg: switch interval in us */
+    /* 2 to 5; arg: id of the interpreter whose GIL it is (0: the main one), so that the number is
+     * understood again after GS_LOST */
     GS_ACQUIRE = 2,      /* has the GIL */
     GS_RELEASE = 3,      /* lets the GIL go */
     GS_DROP_REQUEST = 4, /* the wait timed out with no switch: asks the holder to let go */
@@ -41,6 +43,11 @@ enum gs_kind {
     GS_REGION_END = 21,   /* it ends, by whichever thread; arg: its number */
     GS_MARK_NAME = 22,    /* by the thread of the mark or region; arg: the next four bytes of its
                              name in UTF-8, with the zero that ends it, padded with zeros */
+    GS_GIL = 23,      /* from here on the word's GIL number stands for another interpreter's GIL;
+                         arg: the interpreter's id */
+    GS_GIL_END = 24,  /* that GIL is gone, and the number free; when it went is not told */
+    GS_GIL_HELD = 25, /* that GIL was there, and held, when the trace began, and nothing of it was
+                         recorded before this; arg: native id of the holder, 0: not known */
 };
 
 struct gs_record {
@@ -49,6 +56,8 @@ struct gs_record {
 };
 
 #define GS_THREAD_BITS 20
+#define GS_GIL_SHIFT   5
+#define GS_GILS        128u /* numbers for GILs; 0 is the main interpreter's */
 
 static inline uint64_t gs_word(enum gs_kind kind, uint32_t thread, uint32_t arg)
 {

@@ -21,6 +21,8 @@ static struct {
     _Atomic bool busy;
     bool recording; /* the ring takes records; read and changed under the GIL */
     bool probing, tsc, hooks_stayed;
+    uint64_t begun_before; /* with sampled edges: interpreters that had ever begun by then */
+    uint32_t gils_missed;
     struct gs_layout layout;
     struct gs_ring ring;
     struct gs_spool spool;
@@ -214,6 +216,21 @@ static uint32_t switches_now(void)
     return (uint32_t)view.switches;
 }
 
+static void count_other(void *count, const struct gs_interpreter *i)
+{
+    struct gs_gil_view view;
+    uint32_t holder;
+    if (i->address != now.layout.interp && gs_layout_gil_lives(i, &view, &holder))
+        ++*(uint32_t *)count;
+}
+
+static void count_others(void)
+{
+    now.gils_missed = 0;
+    gs_layout_interpreters(&now.layout, count_other, &now.gils_missed);
+    now.begun_before = gs_layout_interpreters_begun(&now.layout);
+}
+
 static void start(const struct gs_options *o, struct gs_outcome *out)
 {
     register_fork_handler();
@@ -243,6 +260,8 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
         discard(o);
         return;
     }
+    if (!o->probe)
+        count_others();
     gs_probe_begin(switches_now(), o->probe);
     now.recording = true;
 }
@@ -256,9 +275,16 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
         atomic_store(&now.busy, false);
 }
 
+/* Some may have had no GIL of their own; nobody looked. */
+static uint32_t others_begun(void)
+{
+    return (uint32_t)(gs_layout_interpreters_begun(&now.layout) - now.begun_before);
+}
+
 void gs_recorder_stop(void)
 {
-    gs_probe_end(switches_now(), now.probing);
+    uint32_t missed = gs_probe_end(switches_now(), now.probing);
+    now.gils_missed = now.probing ? missed : now.gils_missed + others_begun();
     now.recording = false;
     now.hooks_stayed = !now.probing || gs_probe_remove();
 }
@@ -273,6 +299,8 @@ void gs_recorder_join(struct gs_outcome *out)
     out->spool_bytes = now.spool.written;
     out->sampler_cpu_ns = now.sampler.cpu_ns;
     out->hooks_stayed = now.hooks_stayed;
+    out->gils_listed = now.layout.interp_gil == 0 || now.layout.interpreters != 0;
+    out->gils_missed = now.gils_missed;
     if (now.spool.error)
         fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
     atomic_store(&now.busy, false);

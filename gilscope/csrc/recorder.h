@@ -36,7 +36,10 @@ struct gs_outcome {
     char why[320];
     /* what gs_recorder_join() adds */
     uint64_t spool_bytes, sampler_cpu_ns;
-    bool hooks_stayed; /* false: someone took a hook's place, and transitions may be missing */
+    bool hooks_stayed;    /* false: someone took a hook's place, and transitions may be missing */
+    bool gils_listed;     /* false: whether other interpreters have GILs is not known */
+    uint32_t gils_missed; /* with probe: GILs that are not in the trace, at least; without: other
+                             interpreters that there were, all but those known to have none */
 };
 
 /* Proves that recording would work, without recording. The caller holds the GIL. */

@@ -345,7 +345,7 @@ for _ in range(20):
         pass
 stop.set()
 busy.join()
-print(len(before) >= 3, _core.prove(probe=True, observe=False)["slots"] == before)
+print(len(before) >= 4, _core.prove(probe=True, observe=False)["slots"] == before)
 """
     # Bound at once, or the first call of each function would change its slot under the test.
     result = python("-c", script, cwd=tmp_path, env={"LD_BIND_NOW": "1"})

@@ -23,37 +23,40 @@ extern union runtime {
 union runtime _PyRuntime __attribute__((visibility("default")));
 
 /* One thread state and one interpreter that fit all versions' offsets given below. */
-static uint64_t interp[1024], thread_state[64], other_state[64];
+static uint64_t interp[1024 + 26], thread_state[64], other_state[64];
+static uint64_t other_interps[3][1024 + 26];
 static char why[320];
 
 struct version {
     unsigned minor;
     unsigned threads, gil_pointer, next, native_id, requested; /* byte offsets */
+    unsigned head, interp_next, interp_id, own_gil; /* the list of interpreters, from 3.12 on */
     /* numbers in the table: threads_head, GIL pointer, struct, locked, holder, next, native id,
      * requested */
     unsigned index[8];
 };
 
 static const struct version versions[] = {
-    {11, 16, 0, 8, 160, 0, {0}},
-    {12, 72, 384, 8, 144, 0, {0}},
-    {13, 7408, 320, 24, 176, 0, {9, 14, 15, 17, 18, 21, 25, 0}},
-    {14, 1024, 512, 32, 184, 0, {9, 15, 16, 18, 19, 24, 28, 0}},
-    {15, 2048, 520, 40, 192, 256, {9, 15, 16, 18, 19, 24, 31, 35}},
+    {11, 16, 0, 8, 160, 0, 0, 0, 0, 0, {0}},
+    {12, 72, 384, 8, 144, 0, 40, 0, 8, 1040, {0}},
+    {13, 7408, 320, 24, 176, 0, 632, 8, 16, 7800, {9, 14, 15, 17, 18, 21, 25, 0}},
+    {14, 1024, 512, 32, 184, 0, 808, 7272, 7280, 7784, {9, 15, 16, 18, 19, 24, 28, 0}},
+    {15, 2048, 520, 40, 192, 256, 936, 7264, 7272, 7736, {9, 15, 16, 18, 19, 24, 31, 35}},
 };
 #define N_VERSIONS (sizeof versions / sizeof *versions)
 
 static const struct version *v;
-static struct fake_gil gil;
+static struct fake_gil_state gil;
 
 static uint64_t *interp_field(unsigned offset)
 {
     return &interp[offset / 8];
 }
 
-static struct fake_gil *gil_in_force(void)
+static struct fake_gil_state *gil_in_force(void)
 {
-    return v->minor == 11 ? (struct fake_gil *)(_PyRuntime.bytes + GIL_IN_RUNTIME_3_11) : &gil;
+    return v->minor == 11 ? (struct fake_gil_state *)(_PyRuntime.bytes + GIL_IN_RUNTIME_3_11)
+                          : &gil;
 }
 
 static void write_table(void)
@@ -64,8 +67,8 @@ static void write_table(void)
         v->threads,
         v->gil_pointer,
         1000,
-        1000 + offsetof(struct fake_gil, locked),
-        1000 + offsetof(struct fake_gil, last_holder),
+        1000 + offsetof(struct fake_gil_state, locked),
+        1000 + offsetof(struct fake_gil_state, last_holder),
         v->next,
         v->native_id,
         v->requested,
@@ -211,6 +214,175 @@ static void an_interval_too_large_for_32_bits_is_clipped(void)
     CHECK(!view.locked);
 }
 
+/* ---- the list of interpreters ---- */
+
+static struct fake_gil_state *own_gil(uint64_t *of)
+{
+    return (struct fake_gil_state *)(of + v->own_gil / 8);
+}
+
+static void list_interpreter(uint64_t *i, int64_t id, struct fake_gil_state *in_force)
+{
+    uintptr_t *head = (uintptr_t *)(_PyRuntime.bytes + v->head);
+    i[v->interp_id / 8] = (uint64_t)id;
+    i[v->interp_next / 8] = *head;
+    i[v->gil_pointer / 8] = (uintptr_t)in_force;
+    *head = (uintptr_t)i;
+}
+
+/* The main interpreter, and three more: one with a GIL of its own, one that shares the main one,
+ * and one that begins. */
+static void make_interpreters(const struct version *version)
+{
+    make_interpreter(version);
+    if (v->minor < 12)
+        return;
+    if (v->minor > 12) {
+        _PyRuntime.table[5] = v->head;
+        _PyRuntime.table[7] = v->interp_id;
+        _PyRuntime.table[8] = v->interp_next;
+    }
+    memset(other_interps, 0, sizeof other_interps);
+    *own_gil(interp) = gil;
+    list_interpreter(interp, 0, own_gil(interp));
+    list_interpreter(other_interps[0], 1, own_gil(other_interps[0]));
+    list_interpreter(other_interps[1], 2, own_gil(interp));
+    list_interpreter(other_interps[2], 3, NULL);
+    uint64_t *main_one = (uint64_t *)(_PyRuntime.bytes + v->head + 8);
+    main_one[0] = (uintptr_t)interp;
+    main_one[1] = 4;
+    *own_gil(other_interps[0]) = (struct fake_gil_state){
+        .interval = 700, .last_holder = (uintptr_t)other_state, .locked = 1, .switch_number = 5};
+    *own_gil(other_interps[2]) = (struct fake_gil_state){.interval = 5000, .locked = -1};
+}
+
+static struct gs_interpreter seen[8];
+static size_t n_seen;
+
+static void see(void *context, const struct gs_interpreter *i)
+{
+    CHECK(context == &n_seen);
+    if (n_seen < 8)
+        seen[n_seen] = *i;
+    n_seen++;
+}
+
+static bool list(const struct gs_layout *l)
+{
+    n_seen = 0;
+    return gs_layout_interpreters(l, see, &n_seen);
+}
+
+static void interpreters_are_listed_newest_first(void)
+{
+    for (size_t n = 1; n < N_VERSIONS; n++) {
+        struct gs_layout l;
+        make_interpreters(&versions[n]);
+        CHECK(prove_as(HEX(v->minor), &l));
+        CHECK(list(&l));
+        CHECK_EQUAL(n_seen, 4);
+        for (int i = 0; i < 4; i++)
+            CHECK_EQUAL(seen[i].id, 3 - i);
+        CHECK_EQUAL(seen[0].layout.gil, (uintptr_t)own_gil(other_interps[2]));
+        CHECK_EQUAL(seen[1].layout.gil, 0);
+        CHECK_EQUAL(seen[2].layout.gil, (uintptr_t)own_gil(other_interps[0]));
+        CHECK_EQUAL(seen[3].address, (uintptr_t)interp);
+        CHECK_EQUAL(gs_layout_interpreters_begun(&l), 4);
+    }
+}
+
+static void a_gil_is_one_only_in_a_state_that_one_can_be_in(void)
+{
+    for (size_t n = 1; n < N_VERSIONS; n++) {
+        struct gs_layout l;
+        struct gs_gil_view view;
+        uint32_t holder;
+        make_interpreters(&versions[n]);
+        other_state[v->native_id / 8] = 4711;
+        CHECK(prove_as(HEX(v->minor), &l));
+        CHECK(list(&l));
+        CHECK(gs_layout_gil_lives(&seen[2], &view, &holder));
+        CHECK_EQUAL(view.interval_us, 700);
+        CHECK_EQUAL(view.switches, 5);
+        CHECK(view.locked);
+        /* 3.12 lends thread states. */
+        CHECK_EQUAL(holder, v->minor == 12 ? 0 : 4711);
+        CHECK(!gs_layout_gil_lives(&seen[0], &view, &holder));
+        CHECK(!gs_layout_gil_lives(&seen[1], &view, &holder));
+
+        struct fake_gil_state *begins = own_gil(other_interps[2]);
+        CHECK(gs_layout_cond(&seen[0].layout) == &begins->cond);
+        CHECK(gs_layout_gil_begins(&seen[0], &begins->cond));
+        CHECK(!gs_layout_gil_begins(&seen[0], &begins->switch_cond));
+        CHECK(!gs_layout_gil_begins(&seen[2], &own_gil(other_interps[0])->cond));
+        begins->interval = 0;
+        CHECK(!gs_layout_gil_begins(&seen[0], &begins->cond));
+        begins->interval = UINT64_C(1) << 33;
+        CHECK(!gs_layout_gil_begins(&seen[0], &begins->cond));
+        begins->interval = 1;
+        CHECK(gs_layout_gil_begins(&seen[0], &begins->cond));
+        begins->last_holder = 8;
+        CHECK(!gs_layout_gil_begins(&seen[0], &begins->cond));
+    }
+}
+
+static void a_torn_list_of_interpreters_is_not_whole(void)
+{
+    for (size_t n = 1; n < N_VERSIONS; n++) {
+        struct gs_layout l;
+        make_interpreters(&versions[n]);
+        CHECK(prove_as(HEX(v->minor), &l));
+        other_interps[1][v->interp_next / 8] = 64;
+        CHECK(!list(&l));
+        CHECK_EQUAL(n_seen, 2);
+        other_interps[1][v->interp_next / 8] = 0;
+        CHECK(!list(&l));
+        other_interps[1][v->interp_next / 8] = (uintptr_t)other_interps[2];
+        CHECK(!list(&l));
+        CHECK(n_seen > 4);
+        other_interps[1][v->interp_next / 8] = (uintptr_t)interp; /* one has gone */
+        CHECK(list(&l));
+        CHECK_EQUAL(n_seen, 3);
+    }
+}
+
+/* The main GIL is proven all the same. */
+static void a_list_that_is_none_is_given_up(void)
+{
+    struct fake_gil_state *far =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t n = 1; n < N_VERSIONS; n++) {
+        for (int how = 0; how < 4; how++) {
+            struct gs_layout l;
+            make_interpreters(&versions[n]);
+            if (how == 0)
+                *(uintptr_t *)(_PyRuntime.bytes + v->head + 8) = (uintptr_t)other_interps[0];
+            if (how == 1)
+                interp[v->interp_id / 8] = 1;
+            if (how == 2)
+                other_interps[0][v->interp_next / 8] = 64;
+            if (how == 3)
+                *far = gil, *interp_field(v->gil_pointer) = (uintptr_t)far;
+            CHECK(prove_as(HEX(v->minor), &l));
+            CHECK(!list(&l));
+            CHECK_EQUAL(n_seen, 0);
+            CHECK_EQUAL(gs_layout_interpreters_begun(&l), 0);
+        }
+    }
+    for (size_t n = 2; n < N_VERSIONS; n++) {
+        struct gs_layout l;
+        make_interpreters(&versions[n]);
+        _PyRuntime.table[7] = 65536;
+        CHECK(prove_as(HEX(v->minor), &l));
+        CHECK(!list(&l));
+    }
+    struct gs_layout l;
+    make_interpreters(&versions[0]);
+    CHECK(prove_as(HEX(11), &l));
+    CHECK(!list(&l));
+    munmap(far, 4096);
+}
+
 /* ---- what is refused ---- */
 
 static void another_python_is_refused(void)
@@ -321,6 +493,10 @@ int main(int argc, char **argv)
     RUN(a_torn_list_of_threads_does_no_harm);
     RUN(the_conditions_stand_where_the_gil_has_them);
     RUN(an_interval_too_large_for_32_bits_is_clipped);
+    RUN(interpreters_are_listed_newest_first);
+    RUN(a_gil_is_one_only_in_a_state_that_one_can_be_in);
+    RUN(a_torn_list_of_interpreters_is_not_whole);
+    RUN(a_list_that_is_none_is_given_up);
     RUN(another_python_is_refused);
     RUN(a_table_that_is_none_is_refused);
     RUN(offsets_out_of_bounds_are_refused);

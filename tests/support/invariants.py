@@ -20,13 +20,14 @@ def check(t: Recording) -> None:
 
 
 def check_intervals(intervals: pd.DataFrame, wall: int) -> None:
-    """At most one run at any instant; a thread's intervals do not overlap; all lie inside the trace."""
+    """At most one run of each GIL at any instant; a thread's intervals do not overlap; all are inside it."""
     end = intervals.start_ns + intervals.duration_ns
     assert (intervals.start_ns >= 0).all()
     assert (intervals.duration_ns >= 0).all()
     assert (end <= wall).all()
-    runs = intervals[intervals.state == "run"].sort_values("start_ns", kind="stable")
-    assert (runs.start_ns.iloc[1:].to_numpy() >= end[runs.index].iloc[:-1].to_numpy()).all()
+    all_runs = intervals[intervals.state == "run"].sort_values(["start_ns", "duration_ns"], kind="stable")
+    for _, runs in all_runs.groupby("interpreter"):
+        assert (runs.start_ns.iloc[1:].to_numpy() >= end[runs.index].iloc[:-1].to_numpy()).all()
     for _, mine in intervals.groupby("thread"):
         mine = mine.sort_values(["start_ns", "duration_ns"])  # noqa: PLW2901
         assert (mine.start_ns.iloc[1:].to_numpy() >= end[mine.index].iloc[:-1].to_numpy()).all()
@@ -47,21 +48,21 @@ def check_waits_end_in_runs(intervals: pd.DataFrame, wall: int) -> None:
     """Every wait ends where a run of the same thread begins, or at the end of the trace."""
     waits = intervals[intervals.state == "wait"]
     runs = intervals[intervals.state == "run"]
-    begins = set(zip(runs.thread, runs.start_ns, strict=True))
+    begins = set(zip(runs.interpreter, runs.thread, runs.start_ns, strict=True))
     for wait in waits.itertuples():
         end = wait.start_ns + wait.duration_ns
-        assert (wait.thread, end) in begins or end == wall
+        assert (wait.interpreter, wait.thread, end) in begins or end == wall
 
 
 def check_handoffs(handoffs: pd.DataFrame, intervals: pd.DataFrame) -> None:
     """Each hand-off is a release by one thread, and the next acquire, by another."""
     runs = intervals[intervals.state == "run"]
-    ends = set(zip(runs.thread, runs.start_ns + runs.duration_ns, strict=True))
-    begins = set(zip(runs.thread, runs.start_ns, strict=True))
+    ends = set(zip(runs.interpreter, runs.thread, runs.start_ns + runs.duration_ns, strict=True))
+    begins = set(zip(runs.interpreter, runs.thread, runs.start_ns, strict=True))
     for h in handoffs.itertuples():
         assert h.from_thread != h.to_thread
-        assert (h.from_thread, h.release_ns) in ends
-        assert (h.to_thread, h.acquire_ns) in begins
+        assert (h.interpreter, h.from_thread, h.release_ns) in ends
+        assert (h.interpreter, h.to_thread, h.acquire_ns) in begins
         assert h.gap_ns == h.acquire_ns - h.release_ns >= 0
     asked = handoffs.request_ns.dropna()
     assert (asked <= handoffs.acquire_ns[asked.index]).all()

@@ -17,7 +17,7 @@ START_NS = 1_000_000
 class Spool:
     """A spool under construction; stamps are CLOCK_MONOTONIC nanoseconds, ``START_NS`` plus a time.
 
-    Each record is (kind, thread, arg, time).
+    Each record is (kind, thread, arg, time), and behind it the number of a GIL that is not the main one's.
     """
 
     flags: int = spool.PROBED
@@ -37,7 +37,7 @@ class Spool:
     def batch(
         self,
         time: int,
-        records: Iterable[tuple[int, int, int, int]] = (),
+        records: Iterable[tuple[int, ...]] = (),
         *,
         states: Iterable[tuple[int, int]] = (),
         cpus: Iterable[tuple[int, int]] = (),
@@ -45,7 +45,10 @@ class Spool:
         **fields: int,
     ) -> "Spool":
         """Append a batch taken at ``time``; ``fields`` are further ones of `spool.BATCH`."""
-        rows = [(START_NS + t | 1 << 63, kind | thread << 12 | arg << 32) for kind, thread, arg, t in records]
+        rows = [
+            (START_NS + t | 1 << 63, kind | sum(gil) << 5 | thread << 12 | arg << 32)
+            for kind, thread, arg, t, *gil in records
+        ]
         parts = (
             np.array(rows, spool.RECORD),
             np.array([(native_id, 0, ns) for native_id, ns in cpus], spool.CPU),

@@ -18,7 +18,7 @@ ORDER = [
     {"files", "arrowfile", "soundness"},
     {"spool"},
     {"transitions", "names", "attribution"},
-    {"writer"},
+    {"writer", "stories"},
     {"texts"},
     {"sources", "switchintervals", "marks"},
     {"tables"},
