@@ -132,7 +132,7 @@ def stream(drawn: list[Life], end: int) -> list[tuple[int, ...]]:
 
 
 def spooled(records: list[tuple[int, ...]], size: int) -> Spool:
-    begun = 1 + next(i for i, r in enumerate(records) if r[0] == BEGIN)
+    begun = 1 + next((i for i, r in enumerate(records) if r[0] == BEGIN), 0)
     made = Spool().batch(records[0][3], records[:begun])
     for i in range(begun, len(records), size):
         part = records[i : i + size]
