@@ -24,6 +24,8 @@ class Thread(NamedTuple):
     first_ns: int | None
     last_ns: int | None
     cpu_ns: int | None = None
+    interpreter: int | None = None
+    native_id: int | None = None
 
 
 class Interval(NamedTuple):
@@ -62,6 +64,14 @@ class Sample(NamedTuple):
     dropped: int = 0
 
 
+class Mark(NamedTuple):
+    thread: int
+    name: str
+    start_ns: int
+    duration_ns: int | None = None
+    complete: bool = True
+
+
 @dataclass
 class Trace:
     """A trace in memory: its tables as lists of tuples, and what its metadata says."""
@@ -72,6 +82,7 @@ class Trace:
     handoffs: list[Handoff] = field(default_factory=list)
     switch_intervals: list[SwitchInterval] = field(default_factory=lambda: [SwitchInterval(0, 5_000_000)])
     samples: list[Sample] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     edges: str = "exact"
     ticks: int = 0
     switches: int = 0
@@ -88,8 +99,8 @@ class Trace:
             for name, columns in schema.TABLES.items()
         }
 
-    def recording(self) -> Recording:
-        """Return what gilscope would have recorded."""
+    def recording(self, **more) -> Recording:
+        """Return what gilscope would have recorded; more is added to its metadata."""
         metadata = {
             "edges": self.edges,
             "duration_ns": self.duration,
@@ -98,7 +109,7 @@ class Trace:
         }
         if self.sampler_cpu_ns is not None:
             metadata["sampler_cpu_ns"] = self.sampler_cpu_ns
-        return Recording(None, metadata, self.tables())
+        return Recording(None, metadata | more, self.tables())
 
 
 @dataclass(frozen=True)
