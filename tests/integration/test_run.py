@@ -149,12 +149,15 @@ def test_view_serves_the_timeline_until_interrupted(tmp_path, script):
     python("-m", "gilscope", "run", str(script), cwd=tmp_path)
     command = [sys.executable, "-m", "gilscope", "view", "--server-only", "--max-slices", "2"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
-        assert "are more than the 2 asked for, so the timeline shows" in server.stdout.readline()
-        url = server.stdout.readline().split()[5]
-        with urllib.request.urlopen(url + "localtrace", timeout=60) as answer:
-            events = json.loads(gzip.decompress(answer.read()))["traceEvents"]
-        server.send_signal(signal.SIGINT)
-        assert server.wait(60) == 0
+        try:
+            said, url = server.stdout.readline(), server.stdout.readline().split()[5]
+            with urllib.request.urlopen(url + "localtrace", timeout=60) as answer:
+                events = json.loads(gzip.decompress(answer.read()))["traceEvents"]
+            server.send_signal(signal.SIGINT)
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+    assert "intervals are more than 2, so the timeline shows" in said
     assert {"run", "thread_name"} <= {event["name"] for event in events}
 
 
