@@ -69,6 +69,21 @@ class _Facts:
             return t[wanted & (t.run_ns >= 0.5 * self.interval * t.acquires.astype(float)) & (t.run_ns > 0)]
         return t[wanted & (t.run_ns > 0.02 * self.wall)]
 
+    def rivals(self) -> Iterator[tuple[pd.DataFrame, float]]:
+        """CPU-bound threads that share a GIL, at least two of them, and the share of time it is held.
+
+        A thread's GIL is the one it ran with most: it may enter several interpreters.
+        """
+        busy = self.cpu_bound()
+        home, most = np.zeros(len(self.source.names), np.int64), np.zeros(len(self.source.names))
+        for i, gil in enumerate(self.source.gils):
+            ran = np.bincount(gil.runs.thread, gil.runs.duration, minlength=len(home))
+            home, most = np.where(ran > most, i, home), np.maximum(ran, most)
+        for i, gil in enumerate(self.source.gils):
+            mine = busy[home[busy.thread.to_numpy(np.int64)] == i]
+            if len(mine) > 1:
+                yield mine, gil.runs.total / self.wall
+
 
 def findings(t: AnyTrace) -> pd.DataFrame:
     """Return what the trace shows that somebody should do something about, the costliest first.
@@ -138,21 +153,21 @@ def _not_the_gil(facts: _Facts) -> Iterator[Finding]:
 
 
 def _saturated(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
-    busy = facts.cpu_bound()
-    lost = float(busy.wait_ns.sum())
-    if len(busy) < 2 or facts.gil.held_share < BUSY or not facts.worth(lost):
-        return
-    want = float((busy.run_ns + busy.wait_ns).sum()) / facts.wall
-    yield Finding(
-        "saturated",
-        _severity(facts, lost),
-        int(lost),
-        f"{len(busy)} CPU-bound threads want {100 * want:.0f} % of one GIL and wait {duration(lost)} for one "
-        f"another; it is held {percent(facts.gil.held_share)} of the time.",
-        "Threads cannot make this faster: use processes, interpreters with a GIL of their own (3.14), "
-        "a free-threaded build, or native code that lets the GIL go.",
-        _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "slowdown"]]),
-    )
+    for busy, held_share in facts.rivals():
+        lost = float(busy.wait_ns.sum())
+        if held_share < BUSY or not facts.worth(lost):
+            continue
+        want = float((busy.run_ns + busy.wait_ns).sum()) / facts.wall
+        yield Finding(
+            "saturated",
+            _severity(facts, lost),
+            int(lost),
+            f"{len(busy)} CPU-bound threads want {100 * want:.0f} % of one GIL and wait {duration(lost)} for "
+            f"one another; it is held {percent(held_share)} of the time.",
+            "Threads cannot make this faster: use processes, interpreters with a GIL of their own (3.14), "
+            "a free-threaded build, or native code that lets the GIL go.",
+            _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "slowdown"]]),
+        )
 
 
 def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
@@ -243,24 +258,22 @@ def _steals(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
 
 
 def _unfair(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
-    busy = facts.cpu_bound()
-    run = busy.run_ns.to_numpy(np.float64)
-    if len(busy) < 2:
-        return
-    index = run.sum() ** 2 / (len(run) * (run**2).sum())
-    lost = float(run.mean() - run.min())
-    if index >= UNFAIR or not facts.worth(lost):
-        return
-    most, least = busy.loc[busy.run_ns.idxmax()], busy.loc[busy.run_ns.idxmin()]
-    yield Finding(
-        "unfair",
-        _severity(facts, lost),
-        int(lost),
-        f"{printable(most.thread_name)} ran {duration(most.run_ns)} and {printable(least.thread_name)} "
-        f"{duration(least.run_ns)}, though both wanted the GIL all the time (Jain's index {index:.2f}).",
-        "Long holds and threads that come back at once are favoured: shorten the holds of the first.",
-        _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "longest_ns"]]),
-    )
+    for busy, _held_share in facts.rivals():
+        run = busy.run_ns.to_numpy(np.float64)
+        index = run.sum() ** 2 / (len(run) * (run**2).sum())
+        lost = float(run.mean() - run.min())
+        if index >= UNFAIR or not facts.worth(lost):
+            continue
+        most, least = busy.loc[busy.run_ns.idxmax()], busy.loc[busy.run_ns.idxmin()]
+        yield Finding(
+            "unfair",
+            _severity(facts, lost),
+            int(lost),
+            f"{printable(most.thread_name)} ran {duration(most.run_ns)} and {printable(least.thread_name)} "
+            f"{duration(least.run_ns)}, though both wanted the GIL all the time (Jain's index {index:.2f}).",
+            "Long holds and threads that come back at once are favoured: shorten the holds of the first.",
+            _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "longest_ns"]]),
+        )
 
 
 def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.rows import NO_TIME, RUN, WAIT, Handoffs, Int, Intervals
-from gilscope.viztracer.text import joined, numbers, pick, quoted, where
+from gilscope.viztracer.text import joined, numbers, pick, where
 
 
 def match(lane: Int, time: Int, of_lane: Int, of_time: Int) -> Int:
@@ -45,25 +45,16 @@ def ends_of(rows: Intervals, handoffs: Handoffs, lanes: Lanes) -> Ends:
 
 def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> pa.Array:
     """Return what each slice says of the hand-offs at its ends, as JSON that follows other keys."""
-    names = pa.array([*quoted(lanes.labels()), '"thread"'])
     asked = handoffs.drop_request != NO_TIME
     waited = handoffs.request != NO_TIME
-    gap = numbers(handoffs.acquire - handoffs.release)
+    gap = where(handoffs.gap != NO_TIME, ',"gap_ns":', numbers(handoffs.gap))
     response = where(asked, ',"response_ns":', numbers(handoffs.release - handoffs.drop_request))
     patience = where(asked & waited, ',"patience_ns":', numbers(handoffs.drop_request - handoffs.request))
-    before = joined(',"from":', names.take(pa.array(handoffs.from_thread)))
-    kind = pa.array([',"release":"voluntary"', ',"release":"forced"'])
-    how = kind.take(pa.array(handoffs.forced.astype(np.int8)))
-    wait = joined(before, how, patience, response, ',"gap_ns":', gap)
-    after = joined(
-        ',"to":',
-        names.take(pa.array(handoffs.to_thread)),
-        response,
-        ',"gap_ns":',
-        gap,
-        ',"waiters":',
-        numbers(handoffs.waiters),
-    )
+    before = joined(',"from":', lanes.quoted_labels(handoffs.from_thread))
+    how = pick(pa.array([',"release":"voluntary"', ',"release":"forced"']), handoffs.forced)
+    wait = joined(before, how, patience, response, gap)
+    to = lanes.quoted_labels(handoffs.to_thread)
+    after = joined(',"to":', to, response, gap, ',"waiters":', numbers(handoffs.waiters))
     runs = rows.state == RUN
     nothing = np.int64(-1)
     return joined(

@@ -19,6 +19,7 @@ from gilscope.viztracer.rows import NO_TIME, RUN, WAIT, Handoffs, Int, Intervals
 from gilscope.viztracer.selection import Part
 
 _MOST_POINTS = 200_000
+_PID_SHIFT, _TRACE_SHIFT = 40, 28
 _SHARES = 1000
 _SHORTEST_SHARE_NS = 100_000
 _EXACT_TIME = "time"  # stands for a time with three decimals, which a float would round
@@ -39,7 +40,9 @@ def waiters(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[m
         last_of_instant = np.flatnonzero(np.diff(time, append=-1) != 0)
         time, count = time[last_of_instant], count[last_of_instant]
         if len(time) > _MOST_POINTS:
-            first = np.arange(0, len(time), -(-len(time) // _MOST_POINTS))
+            # The last point stays: the viewer draws it on to the end of the trace.
+            last = len(time) - 1
+            first = np.append(np.arange(0, last, -(-last // _MOST_POINTS)), last)
             time, count = time[first], np.maximum.reduceat(count, first)
         yield from _counters(pid, zero_ns, _counter_name(gil, lanes), "waiters", time, text.numbers(count))
 
@@ -87,11 +90,13 @@ def arrows(
     for of, at in zip(run_of, (ends.released, ends.acquired), strict=True):
         of[at[runs]] = runs  # position -1, the last, takes what has no hand-off
     number = np.flatnonzero((run_of[0][:-1] >= 0) & (run_of[1][:-1] >= 0))
+    # Arrows of other traces and processes have other ids; the viewer takes no more than 63 bits.
+    first_id = pid << _PID_SHIFT | lanes.trace << _TRACE_SHIFT
     left, got = (rows[of[number]] for of in run_of)
-    for kind, side, time in (
-        ('"ph":"s"', left, left.end - 1),
-        ('"ph":"f","bp":"e"', got, np.minimum(got.start + 1, got.end - 1)),
-    ):
+    step_ns = text.step(zero_ns + int(left.end.max(initial=0)))
+    leave = np.maximum(left.end - step_ns, left.start)
+    arrive = np.maximum(np.minimum(got.start + step_ns, got.end - step_ns), got.start)
+    for kind, side, time in (('"ph":"s"', left, leave), ('"ph":"f","bp":"e"', got, arrive)):
         tail = f',"tid":{{}},"pid":{pid},{kind},"cat":"gil","name":"hand-off","id":'
         lane = text.repeated(lanes.of(side.gil, side.thread), tail)
         for offset in range(0, len(number), text.ROWS_PER_STEP):
@@ -100,14 +105,9 @@ def arrows(
                 ',\n{"ts":',
                 *text.micros(time[step] + zero_ns),
                 lane[step],
-                text.numbers(_arrow_id(pid, lanes) + number[step]),
+                text.numbers(first_id + number[step]),
                 "}",
             )
-
-
-def _arrow_id(pid: int, lanes: Lanes) -> int:
-    """Return an id below which no arrow of this trace is: those of other processes have other ones."""
-    return (pid << 28) + (min(lanes.holders.values()) & 0xFFFFF)
 
 
 def drop_requests(
@@ -116,9 +116,8 @@ def drop_requests(
     """Yield the text of instants at which a waiter asked the holder to let the GIL go."""
     asked = np.flatnonzero(handoffs.drop_request != NO_TIME)
     asked = asked[handoffs.drop_request[asked] >= part.start_ns]
-    names = pa.array([*text.quoted(lanes.labels()), '"thread"'])
     tid = lanes.of(handoffs.gil[asked], handoffs.to_thread[asked])
-    time, holder = handoffs.drop_request[asked], names.take(pa.array(handoffs.from_thread[asked]))
+    time, holder = handoffs.drop_request[asked], lanes.quoted_labels(handoffs.from_thread[asked])
     yield from _instants(pid, zero_ns, tid, time, '"drop request"', ('"asks":', holder))
 
 

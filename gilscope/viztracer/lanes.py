@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from gilscope.recording import Recording
 from gilscope.viztracer.regions import Marks
-from gilscope.viztracer.rows import Int, Intervals, Numbers
-from gilscope.viztracer.text import CONTROLS
+from gilscope.viztracer.rows import Int, Intervals, Numbers, damaged
+from gilscope.viztracer.text import CONTROLS, quoted
 
 # Linux thread ids stay below 2**22, and those that VizTracer makes up for tasks below 2**24. The viewer
 # bundled with VizTracer 1.1 sorts lanes by tid alone.
@@ -33,11 +34,21 @@ class Lanes:
         intervals: those that are shown.
         regions: those that are shown.
         storeys: on which of its thread's lanes each region stands.
+
+    Raises:
+        TraceFormatError: a thread has a number that no trace of ours gives.
     """
 
     def __init__(self, recording: Recording, intervals: Intervals, regions: Marks, storeys: Int) -> None:
         rows = recording.threads.select(["thread", "native_id", "name", "interpreter"]).to_pylist()
         self._threads = {row["thread"]: row for row in rows}
+        for table, numbers in (
+            ("threads", np.array([*self._threads], np.int64)),
+            ("intervals", intervals.thread),
+            ("marks", regions.thread),
+        ):
+            if ((numbers < 0) | (numbers > _THREAD)).any():
+                raise damaged(table, f"thread numbers below 0 or above {_THREAD}")
         shown = np.unique(intervals.gil.astype(np.int64) << _THREAD_BITS | intervals.thread)
         homeless = self._threads.keys() | set(regions.thread.tolist())
         homeless -= set((shown & _THREAD).tolist())
@@ -49,11 +60,11 @@ class Lanes:
         self._of_regions: dict[tuple[int, int], int] = {}
         self._homes: dict[int, int] = {}
         self._names: list[tuple[int, str]] = []
-        number = int(recording.metadata.get("trace_number") or 0) % _MOST_TRACES
+        self.trace = int(recording.metadata.get("trace_number") or 0) % _MOST_TRACES
         most = dict(zip(regions.thread.tolist(), [-1] * len(regions), strict=True))
         for thread, storey in set(zip(regions.thread.tolist(), storeys.tolist(), strict=True)):
             most[thread] = max(most[thread], storey)
-        self._number(FIRST_TID + (number << _THREAD_BITS), most)
+        self._number(FIRST_TID + (self.trace << _THREAD_BITS), most)
 
     def _number(self, tid: int, most_storeys: dict[int, int]) -> None:
         """Give lanes their tids: they are shown in this order."""
@@ -86,12 +97,18 @@ class Lanes:
 
     def title(self, thread: int) -> str:
         """Return what to call a thread among those of the same name."""
-        return f"{self.label(thread)} ({self._known(thread, 'native_id')})"
+        native_id = self._known(thread, "native_id")
+        return self.label(thread) + ("" if native_id is None else f" ({native_id})")
 
     def labels(self) -> list[str]:
         """Return what to call each thread, by its number."""
         most = max((*self._threads, *self._homes), default=-1)
         return [self.label(n) for n in range(most + 1)]
+
+    def quoted_labels(self, threads: Numbers) -> pa.Array:
+        """Return what to call threads, as JSON strings."""
+        unique, index = np.unique(threads, return_inverse=True)
+        return pa.array(quoted(map(self.label, unique.tolist())), pa.string()).take(pa.array(index))
 
     def of(self, gil: Numbers, thread: Numbers) -> Int:
         """Return the tids of threads' lanes; -1 for those that have none."""
@@ -128,7 +145,11 @@ class Lanes:
 
     def native_names(self) -> dict[int, str]:
         """Return the names of threads by the ids that the kernel has for them."""
-        return {row["native_id"]: self.label(n) for n, row in self._threads.items() if row["name"]}
+        return {
+            row["native_id"]: self.label(n)
+            for n, row in self._threads.items()
+            if row["name"] and row["native_id"] is not None
+        }
 
 
 def meta(kind: str, pid: int, tid: int, **args: str | int) -> dict[str, Any]:

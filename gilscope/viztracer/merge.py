@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,58 +65,80 @@ def merge_into(
             f"{target}: expected a report of VizTracer whose name ends in {' or '.join(SUFFIXES)}; save it "
             "as one of those (VizTracer(output_file=...), or viztracer -o)"
         )
-    if not target.is_file():
-        raise TraceFormatError(f"{target}: no such report; save it with VizTracer first")
     timeline = Timeline(recording, choose(recording, window, max_slices), flows, progress)
     try:
         with write_errors(target), _opened(target) as report, replacing(target) as merged:
+            os.fchmod(merged.fileno(), target.stat().st_mode)
             head = report.read(_PIECE)
             match = _HEAD.match(head)
             if match is None:
                 _rewrite(timeline, head + report.read(), merged, target)
             else:
                 merged.write(b'{"traceEvents":[\n')
-                _splice(timeline, head[match.end() :], report, merged)
+                end = _splice(timeline, head[match.end() :], report, merged)
+                if not end.rstrip().endswith(b"}"):
+                    raise _no_report(target, "its end is missing")
     except _AlreadyThereError:
         return None
     return timeline.part.said
 
 
-def _opened(target: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(target) if target.name.endswith(".gz") else target.open("rb")
+@contextmanager
+def _opened(target: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """Open a report, and name it where what is read turns out to be none."""
+    if not target.is_file():
+        raise TraceFormatError(f"{target}: no such report; save it with VizTracer first")
+    try:
+        with gzip.open(target) if target.name.endswith(".gz") else target.open("rb") as report:
+            yield report
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise _no_report(target, str(error)) from error
+
+
+def _no_report(target: Path, why: str) -> TraceFormatError:
+    return TraceFormatError(f"{target}: not a whole report of VizTracer: {why}; save it again")
 
 
 def _mark(timeline: Timeline) -> bytes:
     return text.utf8(f'"gilscope":{text.dumps(timeline.identity)}')
 
 
-def _splice(timeline: Timeline, rest: bytes, report: IO[bytes] | gzip.GzipFile, merged: Sink) -> None:
-    """Write our events, and then the report's as they are: it may be larger than memory."""
+def _splice(timeline: Timeline, rest: bytes, report: IO[bytes] | gzip.GzipFile, merged: Sink) -> bytes:
+    """Write our events, and then the report's as they are: it may be larger than memory.
+
+    Returns:
+        The last bytes of the report.
+    """
     merged.write(text.utf8(",\n".join(map(text.dumps, _names(timeline)))))
     for piece in timeline.events():
         merged.write(piece)
-    if not rest.startswith(b"]"):
+    while not rest.strip() and (more := report.read(_PIECE)):
+        rest += more
+    if not rest.lstrip().startswith(b"]"):
         merged.write(b",\n")
     # As VizTracer writes it and as we do: with and without a blank.
     marks = (_mark(timeline), _mark(timeline).replace(b":", b": ", 1))
     before = b""
     while rest:
-        if any(mark in before + rest for mark in marks):
+        both = before + rest
+        if any(mark in both for mark in marks):
             raise _AlreadyThereError
         merged.write(rest)
-        before, rest = rest[-max(map(len, marks)) :], report.read(_PIECE)
+        before, rest = both[-max(map(len, marks)) :], report.read(_PIECE)
+    return before
 
 
 def _rewrite(timeline: Timeline, content: bytes, merged: Sink, target: Path) -> None:
     """Write a report whose events do not come first."""
     try:
         data = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise TraceFormatError(f"{target}: not a report of VizTracer: {error}") from error
-    if add_to(data, timeline):
-        merged.write(text.utf8(text.dumps(data)))
-    else:
+        _events_of(data)
+    except (ValueError, RecursionError, TraceFormatError) as error:
+        raise _no_report(target, str(error)) from error
+    if not add_to(data, timeline):
         raise _AlreadyThereError
+    # Counters of VizTracer's may be NaN, which is no JSON: leave it to the viewer, as VizTracer does.
+    merged.write(text.utf8(json.dumps(data, ensure_ascii=False, separators=(",", ":"))))
 
 
 def add_lanes(recording: Recording, data: Any) -> str | None:
@@ -141,16 +165,19 @@ def add_to(data: Any, timeline: Timeline) -> bool:
     Raises:
         TraceFormatError: it is no such report; it has not been changed.
     """
-    events = data.get("traceEvents") if isinstance(data, dict) else None
-    if not isinstance(events, list):
-        raise TraceFormatError(
-            "not a report of VizTracer: expected an object with a list of traceEvents, found "
-            f"{type(data).__name__}"
-        )
+    events = _events_of(data)
     if any(_identity(event) == timeline.identity for event in events):
         return False
     events.extend([*_names(timeline), *_parsed(timeline)])
     return True
+
+
+def _events_of(data: Any) -> list[Any]:
+    events = data.get("traceEvents") if isinstance(data, dict) else None
+    if isinstance(events, list):
+        return events
+    found = f"{type(events).__name__} as such" if isinstance(data, dict) else type(data).__name__
+    raise TraceFormatError(f"expected an object with a list of traceEvents, found {found}")
 
 
 def _identity(event: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from gilscope.recording import Recording
-from gilscope.viztracer.rows import Int
+from gilscope.viztracer.rows import Int, reach
 
 
 @dataclass(slots=True)
@@ -51,7 +51,8 @@ def load_marks(recording: Recording, start_ns: int, end_ns: int) -> tuple[Marks,
         start + duration.fill_null(0).to_numpy(),
         pc.fill_null(table["complete"], True).to_numpy(),
     )
-    inside = (rows.start <= end_ns) & (rows.end >= start_ns)
+    begin, end = reach(rows.start, rows.end)
+    inside = (begin < end_ns) & (end > start_ns)
     regions = rows[region & inside]
     regions.complete &= (regions.start >= start_ns) & (regions.end <= end_ns)
     regions.start, regions.end = np.maximum(regions.start, start_ns), np.minimum(regions.end, end_ns)

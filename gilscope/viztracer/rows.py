@@ -22,7 +22,7 @@ RUN, WAIT = 0, 1
 NO_TIME = -1
 
 _NEEDED = ("thread", "interpreter", "state", "start_ns", "duration_ns")
-_TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns")
+_TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Intervals:
 
 @dataclass(slots=True)
 class Handoffs:
-    """Rows of ``handoffs``; `NO_TIME` stands for null."""
+    """Rows of ``handoffs``; `NO_TIME` stands for null, also of what sampled edges cannot tell."""
 
     gil: Numbers
     from_thread: Numbers
@@ -57,7 +57,8 @@ class Handoffs:
     drop_request: Int
     release: Int
     acquire: Int
-    forced: npt.NDArray[np.bool_]
+    gap: Int
+    forced: Codes  # -1 for null
     waiters: Numbers
 
     def __len__(self) -> int:
@@ -102,6 +103,16 @@ def _concatenated(parts: list[list[npt.NDArray[np.generic]]], types: tuple[type,
     ]
 
 
+def reach(start: Int, end: Int) -> tuple[Int, Int]:
+    """Return spans of which those without length are 1 ns longer at both ends.
+
+    Then spans stand inside a stretch of time if they begin before its end and end after its beginning, and
+    what has no length does so at its edges too.
+    """
+    instant = start == end
+    return start - instant, end + instant
+
+
 def load_intervals(
     recording: Recording, start_ns: int, end_ns: int, progress: Callable[[int], None] | None
 ) -> Intervals:
@@ -117,8 +128,8 @@ def load_intervals(
     done = 0
     for batch in recording.batches("intervals"):
         rows = intervals_of(batch)
-        inside = (rows.start < end_ns) & (rows.end > start_ns)
-        inside |= (rows.start == rows.end) & (rows.start >= start_ns) & (rows.start <= end_ns)
+        begin, end = reach(rows.start, rows.end)
+        inside = (begin < end_ns) & (end > start_ns)
         rows = rows if inside.all() else rows[inside]
         parts.append([getattr(rows, f.name) for f in fields(rows)])
         done += batch.num_rows
@@ -131,14 +142,15 @@ def load_intervals(
 
 
 def load_handoffs(recording: Recording, start_ns: int, end_ns: int) -> Handoffs:
-    """Return the hand-offs whose release and acquire lie inside a stretch of time."""
+    """Return the hand-offs that go on inside a stretch of time: from drop request or release to acquire."""
     names = ("interpreter", "from_thread", "to_thread", *_TIMES, "waiters")
     parts = []
     for batch in recording.batches("handoffs"):
         columns = [batch[name].fill_null(NO_TIME).to_numpy() for name in names]
-        columns.insert(-1, batch["forced"].fill_null(False).to_numpy(zero_copy_only=False))
-        release, acquire = columns[5], columns[6]
-        inside = (release >= start_ns) & (acquire <= end_ns)
+        columns.insert(-1, batch["forced"].cast(pa.int8()).fill_null(-1).to_numpy())
+        drop_request, release, acquire = columns[4:7]
+        begin = np.where(drop_request == NO_TIME, release, drop_request)
+        inside = (begin <= end_ns) & (acquire >= start_ns)
         parts.append(columns if inside.all() else [c[inside] for c in columns])
-    types = (np.int32,) * 3 + (np.int64,) * 4 + (np.bool_, np.int32)
+    types = (np.int32,) * 3 + (np.int64,) * 5 + (np.int8, np.int32)
     return Handoffs(*_concatenated(parts, types))

@@ -69,7 +69,8 @@ def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> 
 def _slices(
     pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: pa.Array | None
 ) -> Iterator[memoryview]:
-    order = np.lexsort((start, tid))
+    # What has no length comes before what begins with it, or `clip` would move it to the other's end.
+    order = np.lexsort((end, start, tid))
     tid, start, end = tid[order], start[order], end[order]
     clip(tid, start, end)
     at = pa.array(order)

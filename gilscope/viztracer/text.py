@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -84,6 +85,11 @@ def as_shown(ns: Int) -> Int:
     return shown
 
 
+def step(ns: int) -> int:
+    """Return by how many nanoseconds two times must differ to differ in the viewer."""
+    return 1 if ns < _EXACT_NS else math.ceil(1000 * math.ulp(ns / 1000) + math.ulp(float(ns)))
+
+
 def joined(*columns: Any) -> pa.Array:
     """Return the columns' texts behind one another, row by row; plain strings repeat in each row."""
     return pc.binary_join_element_wise(*[pa.scalar(c) if isinstance(c, str) else c for c in columns], "")
@@ -94,7 +100,7 @@ def where(condition: npt.NDArray[np.bool_], *columns: Any) -> pa.Array:
     return pc.if_else(pa.array(condition), joined(*columns), "")
 
 
-def pick(texts: pa.Array, index: Int) -> pa.Array:
+def pick(texts: pa.Array, index: npt.NDArray[Any]) -> pa.Array:
     """Return the text that each index says; nothing for -1."""
     return pc.fill_null(texts.take(pa.array(index, mask=index < 0)), "")
 

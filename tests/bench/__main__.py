@@ -29,7 +29,7 @@ NAMES = {
     "convert": "conversion to tables, on one core",
     "analysis": "the helpers of gilscope.analysis on long traces",
     "import": "import gilscope",
-    "export": "one million slices to .json.gz",
+    "export": "timelines for the viewer",
 }
 _MODULES = {"import": "importing"}
 _VERDICT = {True: "[green]kept[/]", False: "[bold red]MISSED[/]", None: ""}

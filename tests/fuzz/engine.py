@@ -62,7 +62,7 @@ class Search:
     def begin(self) -> None:
         """Run the corpus as it is."""
         for files in list(self.corpus):
-            self.run(files, html=True)
+            self.run(files, html=False)
 
     def step(self) -> None:
         """Change one trace and see what it does."""

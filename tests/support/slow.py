@@ -24,6 +24,8 @@ class Thread(NamedTuple):
     first_ns: int | None
     last_ns: int | None
     cpu_ns: int | None = None
+    interpreter: int | None = None
+    native_id: int | None = None
 
 
 class Interval(NamedTuple):
@@ -97,8 +99,8 @@ class Trace:
             for name, columns in schema.TABLES.items()
         }
 
-    def recording(self) -> Recording:
-        """Return what gilscope would have recorded."""
+    def recording(self, **more) -> Recording:
+        """Return what gilscope would have recorded; more is added to its metadata."""
         metadata = {
             "edges": self.edges,
             "duration_ns": self.duration,
@@ -107,7 +109,7 @@ class Trace:
         }
         if self.sampler_cpu_ns is not None:
             metadata["sampler_cpu_ns"] = self.sampler_cpu_ns
-        return Recording(None, metadata, self.tables())
+        return Recording(None, metadata | more, self.tables())
 
 
 @dataclass(frozen=True)

@@ -115,3 +115,37 @@ def ns(micros: Decimal) -> int:
     exact = Decimal(micros) * 1000
     assert exact == int(exact), f"{micros} us is not a whole number of nanoseconds"
     return int(exact)
+
+
+def arrow(pid: int, tids: Sequence[int], times: Sequence[int]) -> dict[str, Any]:
+    """Return an arrow as one event: the tids and times of its tail and its head."""
+    return {"ph": "arrow", "pid": pid, "tid": tuple(tids), "ts": tuple(times), "name": "hand-off"}
+
+
+def whole_events(text: str | bytes) -> list[dict[str, Any]]:
+    """Read a timeline's events with times in nanoseconds, arrows as one, without the names of lanes."""
+    out = []
+    ends: dict[int, dict[str, dict[str, Any]]] = {}
+    for event in events(text):
+        times = {key: ns(event[key]) for key in ("ts", "dur") if key in event}
+        if event["ph"] in "sf":
+            side = ends.setdefault(event["id"], {})
+            assert event["ph"] not in side, f"id {event['id']} belongs to two arrows"
+            side[event["ph"]] = event | times
+        elif event["ph"] != "M":
+            out.append(event | times)
+    for side in ends.values():
+        tail, head = side["s"], side["f"]
+        assert (head["bp"], tail["pid"], tail["name"]) == ("e", head["pid"], head["name"])
+        out.append(arrow(tail["pid"], [tail["tid"], head["tid"]], [tail["ts"], head["ts"]]))
+    return out
+
+
+def lane_names(text: str | bytes) -> dict[int, str]:
+    """Return the names of a timeline's lanes by their tids."""
+    return {e["tid"]: e["args"]["name"] for e in events(text) if e["name"] == "thread_name"}
+
+
+def in_order(found: Iterable[dict[str, Any]]) -> list[str]:
+    """Return events as text in an order of their own, so that two lists of them can be compared."""
+    return sorted(json.dumps(event, sort_keys=True, ensure_ascii=False) for event in found)

@@ -164,7 +164,15 @@ def of_stories(stories: Sequence[oracle.Story], end: int, *, idle: Iterable[int]
         first = min(i.start_ns for i in mine)
         last = max(i.start_ns + i.duration_ns for i in mine)
         threads.append(
-            Thread(who, None if who % 5 == 4 else f"t{who % 4}", first, last, who if who % 3 else None)
+            Thread(
+                who,
+                None if who % 5 == 4 else f"t{who % 4}",
+                first,
+                last,
+                who if who % 3 else None,
+                mine[0].interpreter,
+                4301 + who,
+            )
         )
     return Trace(end, threads, intervals, handoffs, **changes)
 

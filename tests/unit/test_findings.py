@@ -104,6 +104,19 @@ def test_one_thread_that_counts_does_not_saturate_the_gil():
     assert "saturated" not in kinds(convoy(20, 5 * MS))
 
 
+def test_threads_that_count_with_a_gil_each_saturate_none():
+    alone = [oracle.tell(history(("acquire", who, 0)), 200 * MS) for who in range(3)]
+    assert not kinds(of_stories(alone, 200 * MS)) & {"saturated", "unfair"}
+
+
+def test_of_several_gils_the_saturated_one_is_found():
+    crowd = round_robin(4, 10, hold=5 * MS)
+    both = [*crowd.intervals, *(i._replace(interpreter=1, thread=9) for i in crowd.intervals[:1])]
+    found = one(crowd.but(intervals=both), "saturated")
+    assert "4 CPU-bound threads" in found.what
+    assert [row["thread"] for row in found.evidence] == [0, 1, 2, 3]
+
+
 def test_a_gil_that_is_mostly_free_is_not_saturated():
     assert "saturated" not in kinds(round_robin(2, 10, hold=5 * MS, gap=2 * MS))
 
