@@ -58,6 +58,11 @@ class Recording:
         return self._metadata
 
     @property
+    def home(self) -> Path | None:
+        """The folder that was recorded to; tables of what was not finished lie in a temporary one."""
+        return self._folder
+
+    @property
     def children(self) -> Sequence[Recording]:
         """The recordings of child processes, in order of their beginnings."""
         return ()

@@ -115,6 +115,11 @@ class Trace(Recording):
         return super().metadata
 
     @property
+    def home(self) -> Path | None:
+        """The folder that was recorded to, with those of child processes in it."""
+        return self._home
+
+    @property
     def children(self) -> list[Trace]:
         """The traces of child processes, in order of their beginnings; see ``trace(children=True)``.
 
@@ -296,6 +301,8 @@ class Trace(Recording):
     ) -> Path:
         """Write the timeline as a file that ``vizviewer`` opens: one lane per thread, one per GIL's holder.
 
+        Child processes that were recorded too are in it.
+
         Args:
             path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
             window: first and last second to show, since the beginning of the trace; None for all of it.
@@ -324,7 +331,8 @@ class Trace(Recording):
 
         self._require_ready()
         write = viztracer.merge_into if merge else viztracer.export
-        with progress_bar("writing the timeline", self.intervals.num_rows) as done:
+        rows = sum(t.intervals.num_rows for t in (self, *self.children))
+        with progress_bar("writing the timeline", rows) as done:
             return write(self, path, progress=done, **options)
 
     def merge_into(

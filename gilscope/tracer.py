@@ -143,10 +143,12 @@ def _one_line(trace: Trace, path: Path) -> str:
     ran = sum(trace.threads["run_ns"].to_pylist())
     waited = sum(trace.threads["wait_ns"].to_pylist())
     name = "" if path == Path(DEFAULT_PATH) else f" {path}"
+    n = len(trace.children)
+    processes = f", {n} child process{'es' if n > 1 else ''}" if n else ""
     return (
         f"gilscope: {m['duration_ns'] / 1e9:.2f} s, {trace.threads.num_rows} threads held the GIL for "
-        f"{ran / 1e9:.2f} s and waited {waited / 1e9:.2f} s for it, {m['switches']} switches -> {path} "
-        f"(gilscope report{name}; gilscope view{name})"
+        f"{ran / 1e9:.2f} s and waited {waited / 1e9:.2f} s for it, {m['switches']} switches{processes} "
+        f"-> {path} (gilscope report{name}; gilscope view{name})"
     )
 
 

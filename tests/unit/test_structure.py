@@ -42,6 +42,7 @@ ORDER = [
     {"viztracer.lanes"},
     {"viztracer.details", "viztracer.slices", "viztracer.events"},
     {"viztracer.timeline"},
+    {"viztracer.processes"},
     {"viztracer.files", "viztracer.merge"},
     {"viztracer"},
     {"report", "html", "viewer", "vizlanes"},
