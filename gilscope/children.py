@@ -174,9 +174,12 @@ def _session(plan: dict[str, Any]) -> Session | None:
         return None
     for number in count():
         path = root / (f"{os.getpid()}-{number}" if number else str(os.getpid()))
-        known = {"gilscope_version": plan["version"], "argv": _argv(), "started": _started("self")}
-        if number:
-            known["trace_number"] = number  # tells apart the lanes of several traces of one pid
+        known = {
+            "gilscope_version": plan["version"],
+            "argv": _argv(),
+            "started": _started("self"),
+            "trace_number": number,  # tells apart the lanes of several traces of one pid
+        }
         try:
             return Session(Options(path, plan["edges"], plan["period"], None, False, True), known, end)
         except TraceExistsError:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def begins_ns(first: Recording, other: Recording) -> int:
     """Return when a recording began, in nanoseconds since the beginning of the first one."""
+    if other is first:
+        return 0
     begins = [int(r.metadata.get("start_monotonic_ns", 0)) for r in (first, other)]
     return begins[1] - begins[0]
 

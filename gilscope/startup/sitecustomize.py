@@ -10,7 +10,7 @@ if __name__ == "sitecustomize":
     # Out of the way before anything else: nobody is to see that this folder was on the path.
     _here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [p for p in sys.path if os.path.abspath(p) != _here]
-    sys.modules.pop(__name__, None)
+    _kept = sys.modules.pop(__name__, None)  # Python 2 clears a module that nobody refers to
     # A free-threaded Python would crash on a core that was built for one with a GIL.
     if sys.version_info >= (3, 11) and "t" not in sys.abiflags:
         try:
