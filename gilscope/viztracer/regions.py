@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 from gilscope.recording import Recording
 from gilscope.viztracer.rows import Int, reach
 
+UNNAMED = "(unnamed)"
+"""What stands for a name that is empty: the viewer drops it."""
+
 
 @dataclass(slots=True)
 class Marks:
@@ -46,7 +49,7 @@ def load_marks(recording: Recording, start_ns: int, end_ns: int) -> tuple[Marks,
     rows = Marks(
         table["thread"].to_numpy().astype(np.int64),
         name.indices.to_numpy().astype(np.int64),
-        name.dictionary.to_pylist(),
+        [text or UNNAMED for text in name.dictionary.to_pylist()],
         start,
         start + duration.fill_null(0).to_numpy(),
         pc.fill_null(table["complete"], True).to_numpy(),

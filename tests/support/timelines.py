@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from gilscope import schema
 from gilscope.recording import Recording
-from gilscope.viztracer import FIRST_TID
+from gilscope.viztracer import FIRST_TID, export
 
 PID = 4301
 ZERO_NS = 86_400_000_000_123
@@ -28,6 +29,15 @@ HOSTILE_NAMES = (
     "",
     "a" * 300,
 )
+
+ROWS: list[Row] = [
+    (0, "run", 0, 1_000_000_007, "forced"),
+    (1, "wait", 5, 1_000_000_102, None),
+    (0, "wait", 1_000_000_007, 400, None),
+    (1, "run", 1_000_000_107, 300, "voluntary"),
+    (0, "run", 1_000_000_407, 1, "open"),
+    (1, "run", 1_000_000_407, 0, "voluntary"),
+]
 
 
 def recording(
@@ -59,6 +69,13 @@ def threads(names: Sequence[str | None]) -> pa.Table:
     """Build a threads table with these names."""
     rows = [{"thread": i, "native_id": PID + i, "name": name} for i, name in enumerate(names)]
     return pa.Table.from_pylist(rows, schema=schema.THREADS)
+
+
+def written(recording: Recording, target: Path, **how: Any) -> bytes:
+    """Write a timeline, the only file in its folder, and read it back."""
+    export(recording, target, **how)
+    assert [file.name for file in target.parent.iterdir()] == [target.name]
+    return target.read_bytes()
 
 
 def events(text: str | bytes) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def reports(tmp_path_factory) -> dict[str, bytes]:
 
 
 def a_trace(number: int = 0, names=timelines.HOSTILE_NAMES) -> Recording:
-    trace = round_robin(4, 3)
+    trace = round_robin(9, 2)
     marks = [Mark(1, "[mark]", 5), Mark(2, 'region "traceEvents":[ (x:1)', 9, 400)]
     threads = [t._replace(name=n) for t, n in zip(trace.threads, names, strict=False)]
     start = {"start_monotonic_ns": ZERO_NS + number, "start_unix_ns": 10**18 + number}
@@ -319,7 +319,7 @@ def test_a_window_and_what_was_left_out(tmp_path):
     target = tmp_path / "report.json"
     target.write_text('{"traceEvents": []}')
     said = merge_into(a_trace(), target, max_slices=10, flows=False)
-    assert said.startswith("28 intervals are more than 10, so the timeline shows ")
+    assert said.startswith("45 intervals are more than 10, so the timeline shows ")
     found = events(target.read_bytes())
     assert sum(e["name"] in ("run", "wait") for e in found) <= 10
     assert not [e for e in found if e["ph"] in "sf"]
