@@ -89,7 +89,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="run a script or a module under the tracer",
         description="Run a script or a module as python would, and record it.",
         usage="gilscope run [-o OUT] [--overwrite] [--edges EDGES] [--period TIME] [--switch-interval TIME] "
-        "[-q] (SCRIPT | -m MODULE) [ARG ...]",
+        "[--children] [-q] (SCRIPT | -m MODULE) [ARG ...]",
     )
     run.add_argument(
         "-o", "--output", metavar="OUT", help=f"folder to write (default: {DEFAULT_PATH}, written over)"
@@ -98,6 +98,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--edges", choices=EDGES, default="auto", help="how edges are known (default: auto)")
     run.add_argument("--period", type=seconds, metavar="TIME", help="time between two ticks, such as 1ms")
     run.add_argument("--switch-interval", type=seconds, metavar="TIME", help="switch interval to set")
+    run.add_argument("--children", action="store_true", help="record the Python processes it starts too")
     run.add_argument("-q", "--quiet", action="store_true", help="print nothing of gilscope's own")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a library module as a script")
     run.add_argument("script", nargs=argparse.REMAINDER, help="script to run, and its arguments")
@@ -214,6 +215,7 @@ def _run(args: argparse.Namespace) -> int:
         period=args.period,
         switch_interval=args.switch_interval,
         overwrite=args.overwrite or args.output is None,
+        children=args.children,
         quiet=args.quiet,
     )
     return run(tracing, command, module=args.module is not None)
@@ -249,11 +251,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from gilscope import schema
+    from gilscope import report, schema
 
     t = gilscope.load(args.trace)
     rows = {name: t.table(name).num_rows for name in schema.TABLES}
-    print(json.dumps({**t.metadata, "rows": rows}, indent=2))
+    print(json.dumps({**t.metadata, "rows": rows, "children": report.children(t)}, indent=2))
     return 0
 
 

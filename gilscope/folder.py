@@ -7,7 +7,14 @@ import os
 from pathlib import Path
 
 from gilscope.errors import TraceExistsError, TraceFormatError, TraceWriteError
-from gilscope.recording import METADATA_FILE, SPOOL_FILE, describe_file, read_metadata, write_metadata
+from gilscope.recording import (
+    CHILDREN_FOLDER,
+    METADATA_FILE,
+    SPOOL_FILE,
+    describe_file,
+    read_metadata,
+    write_metadata,
+)
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -40,13 +47,14 @@ class Destination:
     Args:
         path: the folder, or None for one that lives no longer than its user.
         overwrite: whether a trace that is there already may be replaced.
+        children: make a folder in it for those of child processes.
 
     Raises:
         TraceExistsError: something is there that may not be replaced.
         TraceWriteError: the folder cannot be made.
     """
 
-    def __init__(self, path: Path | None, *, overwrite: bool) -> None:
+    def __init__(self, path: Path | None, *, overwrite: bool, children: bool = False) -> None:
         self._replaced: Path | None = None
         try:
             if path is None:
@@ -61,6 +69,15 @@ class Destination:
                 raise
             raise write_error(path or "the folder for temporary files", error) from error
         self._identity = self._now()
+        if children:
+            self._make_children()
+
+    def _make_children(self) -> None:
+        try:
+            (self.path / CHILDREN_FOLDER).mkdir()
+        except OSError as error:
+            self.undo()
+            raise write_error(self.path, error) from error
 
     def _make_room(self, overwrite: bool) -> None:
         if not os.path.lexists(self.path):

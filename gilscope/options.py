@@ -38,6 +38,7 @@ class Options:
         switch_interval: float | None,
         overwrite: bool,
         quiet: bool,
+        children: bool = False,
     ) -> None:
         if path is not None and not isinstance(path, str | os.PathLike):
             raise OptionError(f"path must be a string, a path or None, not {path!r}")
@@ -51,6 +52,7 @@ class Options:
         self.switch_interval = None if switch_interval is None else valid_interval(switch_interval)
         self.overwrite = bool(overwrite)
         self.quiet = bool(quiet)
+        self.children = bool(children)
 
     def period_ns(self, *, exact: bool) -> int:
         """Return the period to use: the one asked for, or the default of these edges."""

@@ -10,13 +10,14 @@ from gilscope.files import open_regular
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     import pyarrow as pa
 
 METADATA_FILE = "metadata.json"
 SPOOL_FILE = "spool.bin"
+CHILDREN_FOLDER = "children"
 _MOST_METADATA = 1 << 24  # bytes; argv is the longest part, and kernels allow 2 MB of it
 _DEEPEST = 32
 
@@ -55,6 +56,16 @@ class Recording:
     def metadata(self) -> dict[str, Any]:
         """What was recorded, where, how, and what could not be measured."""
         return self._metadata
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that was recorded to; tables of what was not finished lie in a temporary one."""
+        return self._folder
+
+    @property
+    def children(self) -> Sequence[Recording]:
+        """The recordings of child processes, in order of their beginnings."""
+        return ()
 
     @property
     def threads(self) -> pa.Table:

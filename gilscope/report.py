@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gilscope import analysis
+from gilscope.recording import CHILDREN_FOLDER
+from gilscope.together import begins_ns
 from gilscope.units import duration, percent, printable
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ MOST_FINDINGS = 8
 MOST_SWEPT_THREADS = 2
 MOST_LETTERS = 12
 MOST_GILS = 8
+MOST_CHILDREN = 16
 MOST_ROWS = 20
 """Of holds and convoys in JSON; `gilscope.analysis` has them all."""
 WINDOWS = 100
@@ -44,7 +47,8 @@ def as_json(t: Recording) -> str:
     Keys: ``metadata``, ``switch_intervals`` (the table), and what functions of `gilscope.analysis` return:
     ``overhead``, ``gils`` (the same, a row per interpreter), ``threads``, ``findings``, ``blame`` (a row per
     waiting thread), ``convoys`` and ``holds`` (the first 20 rows each), ``timeline`` and ``fairness`` (100
-    windows), ``handoffs`` (quantiles of its columns), ``switch_interval``. Times are nanoseconds; what is not
+    windows), ``handoffs`` (quantiles of its columns), ``switch_interval``; and ``children``, a row per child
+    process. Times are nanoseconds; what is not
     known is null.
     """
     window = max(t.metadata["duration_ns"] / WINDOWS, 1) / 1e9
@@ -63,6 +67,7 @@ def as_json(t: Recording) -> str:
         "fairness": _records(analysis.fairness(t, window)),
         "switch_interval": _records(analysis.switch_interval(t)),
         "switch_intervals": t.switch_intervals.to_pylist(),
+        "children": children(t),
     }
     return json.dumps(figures, indent=2, default=_plain, allow_nan=False)
 
@@ -97,6 +102,7 @@ def text(t: Recording, *, color: bool = False) -> str:
     console.print(Text(_gil_lines(t, overhead)))
     console.print(_thread_table(t))
     _print_findings(console, t)
+    _print_children(console, t)
     for sentence in _notes(t, overhead):
         console.print(Text(f"Note: {printable(sentence)}.", style="yellow"))
     out = console.file
@@ -218,6 +224,59 @@ def _print_findings(console: Console, t: Recording) -> None:
         console.print(Padding(table, (0, 0, 0, 0)))
     if len(found) > MOST_FINDINGS:
         console.print(f"   and {len(found) - MOST_FINDINGS} more: gilscope.analysis.findings(t)")
+
+
+def children(t: Recording) -> list[dict[str, Any]]:
+    """Return a row per child process, in order of their beginnings.
+
+    Keys: ``path`` (in the trace's folder), ``pid``, ``ppid``, ``argv``, ``start_ns`` (since the beginning of
+    ``t``), ``duration_ns``, ``held_share`` (of its GILs, of its duration), ``threads``, ``complete``.
+    """
+    return [_child(t, child) for child in t.children]
+
+
+def _child(t: Recording, child: Recording) -> dict[str, Any]:
+    m = child.metadata
+    held = sum(child.threads["run_ns"].to_pylist())
+    return {
+        "path": None if child.home is None else f"{CHILDREN_FOLDER}/{child.home.name}",
+        **{key: m.get(key) for key in ("pid", "ppid", "argv")},
+        "start_ns": begins_ns(t, child),
+        "duration_ns": m["duration_ns"],
+        "held_share": held / max(m["duration_ns"], 1),
+        "threads": child.threads.num_rows,
+        "complete": m["complete"],
+    }
+
+
+def _print_children(console: Console, t: Recording) -> None:
+    rows = sorted(children(t), key=lambda row: -row["held_share"] * row["duration_ns"])
+    if not rows:
+        return
+    see = f"gilscope report {t.home or 'TRACE'}/{rows[0]['path']}"
+    console.print(Text(f"Child processes ({len(rows)}); to see one: {printable(see)}", style="bold"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("process", no_wrap=True)
+    table.add_column("script", overflow="ellipsis", no_wrap=True, max_width=40)
+    for column in ("begins", "lasts", "held", "threads"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows[:MOST_CHILDREN]:
+        times = [duration(row["start_ns"]), duration(row["duration_ns"]), percent(row["held_share"])]
+        name, script = (Text(printable(text)) for text in (_last(row["path"]), _script(row["argv"])))
+        table.add_row(name, script, *times, str(row["threads"]))
+    console.print(table)
+    if len(rows) > MOST_CHILDREN:
+        console.print(f"and {len(rows) - MOST_CHILDREN} more, which held the GIL for less time: t.children")
+
+
+def _last(path: str | None) -> str:
+    return (path or "").rpartition("/")[2]
+
+
+def _script(argv: list[str] | None) -> str:
+    """Return what a process was told to run, without its arguments."""
+    words = argv or [""]
+    return " ".join(words[:2]) if words[0] in ("-c", "-m") else _last(words[0])
 
 
 def _notes(t: Recording, overhead: dict[str, Any]) -> list[str]:

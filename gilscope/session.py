@@ -20,6 +20,7 @@ from gilscope.threadnames import NameTeller
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from gilscope._core import Stopped
@@ -106,23 +107,22 @@ def _prove(edges: str) -> tuple[bool, str]:
     return False, reason
 
 
-def _facts(options: Options, exact: bool, reason: str) -> dict[str, Any]:
+def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> dict[str, Any]:
     """What is known when a trace begins, as keys of ``metadata.json``."""
-    from importlib.metadata import version
-
     from gilscope import _core
 
     system = os.uname()
     return {
-        "gilscope_version": version("gilscope"),
+        "gilscope_version": known.get("gilscope_version") or _version(),
         "python_version": sys.version.split()[0],
         "python_build": sys.version,
         "gil_enabled": True,
         "platform": f"{system.sysname}-{system.release}-{system.machine}",
         "host": system.nodename,
         "pid": os.getpid(),
+        "ppid": os.getppid(),
         "trace_number": _begun,
-        "argv": list(sys.argv),
+        "argv": known.get("argv") or list(sys.argv),
         "edges": "exact" if exact else "sampled",
         "edges_reason": reason,
         "period_s": options.period_ns(exact=exact) / 1e9,
@@ -130,19 +130,38 @@ def _facts(options: Options, exact: bool, reason: str) -> dict[str, Any]:
         "interval_argument": options.switch_interval is not None,
         "complete": False,
         "not_measured": [],
+        **known,
     }
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("gilscope")
 
 
 class Session:
     """A recording from start to stop.
+
+    Args:
+        options: what was asked for.
+        known: keys of ``metadata.json`` that the caller knows better.
+        give_way: ends this recording when another is to begin; without it the other is refused.
 
     Raises:
         TraceActiveError: another one is active in this process.
         GilscopeError: whatever else stands in the way; then nothing has been changed.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self,
+        options: Options,
+        known: dict[str, Any] | None = None,
+        give_way: Callable[[], None] | None = None,
+    ) -> None:
         global _active, _begun
+        if _active is not None and _active.give_way is not None:
+            _active.give_way()
         if _active is not None:
             raise TraceActiveError(
                 "a trace is active in this process already; end it first, there is one GIL to trace"
@@ -152,8 +171,9 @@ class Session:
         exact, reason = _prove(options.edges)
         self.options = options
         self.pid = os.getpid()
-        self.facts = _facts(options, exact, reason)
-        self.destination = Destination(options.path, overwrite=options.overwrite)
+        self.give_way: Callable[[], None] | None = give_way
+        self.facts = _facts(options, exact, reason, known or {})
+        self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
         self._interval_before: float | None = None
         _active = self
         try:

@@ -30,7 +30,7 @@ _NEVER_NULL = {
     "marks": ("thread", "start_ns", "complete"),
 }
 _WORDS = {"state": schema.STATES, "release": schema.RELEASES, "source": schema.SOURCES}
-_INSTANTS = (
+INSTANTS = (
     "first_ns",
     "last_ns",
     "start_ns",
@@ -95,7 +95,7 @@ def _most(name: str, n_threads: int, length_ns: int) -> int:
     """Return the largest number that a column can hold."""
     if name.endswith("thread"):
         return n_threads - 1
-    if name in _INSTANTS:
+    if name in INSTANTS:
         return length_ns
     return {"interpreter": LARGEST_ID, "ident": (1 << 64) - 1}.get(name, MOST_NS)
 
@@ -181,7 +181,7 @@ _WHOLE: dict[str, Check] = {
 _OPTIONAL: dict[str, Check] = {
     **dict.fromkeys(("python_build", "platform", "host", "edges_reason", "clock"), _TEXT),
     **dict.fromkeys(("gil_enabled", "complete", "interval_argument"), _FLAG),
-    **dict.fromkeys(("pid", "start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
+    **dict.fromkeys(("pid", "ppid", "start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
     **dict.fromkeys(("ticks", "late_ticks", "dropped", "switches", "trace_number"), _COUNT),
     **dict.fromkeys(("sampler_cpu_ns", "spool_bytes"), _COUNT),
     "transitions": (_is_count_or_null, "a count or null"),

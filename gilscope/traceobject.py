@@ -9,9 +9,10 @@ import warnings
 import weakref
 from pathlib import Path
 
-from gilscope.errors import OptionError, TraceStateError
-from gilscope.folder import Destination, write_error
-from gilscope.recording import Recording
+from gilscope.children import folders
+from gilscope.errors import OptionError, TraceFormatError, TraceStateError
+from gilscope.folder import Destination, open_folder, write_error
+from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, Recording
 from gilscope.regions import Marker, Region, encoded
 from gilscope.session import Session, active
 
@@ -33,6 +34,16 @@ def _remove_folder(path: Path, pid: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _copy(folder: Path, target: Path, home: Path | None) -> None:
+    """Copy the tables of a trace, and its children as they are: some may have no more than a spool yet."""
+    import shutil
+
+    inside = shutil.ignore_patterns(SPOOL_FILE, CHILDREN_FOLDER)
+    shutil.copytree(folder, target, dirs_exist_ok=True, ignore=inside)
+    if home is not None and (home / CHILDREN_FOLDER).is_dir():
+        shutil.copytree(home / CHILDREN_FOLDER, target / CHILDREN_FOLDER)
+
+
 class Trace(Recording):
     """A trace: the tables, the metadata, and what can be made of them.
 
@@ -52,6 +63,8 @@ class Trace(Recording):
     def __init__(self, folder: Path | None = None, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(folder, metadata or {})
         self._ready = folder is not None
+        self._home = folder  # where its children are: the tables may lie in a temporary folder
+        self._children: list[Trace] | None = None
         self._marker = Marker()
         self._in_reports = False  # of VizTracer, which may be saved when the folder is gone
 
@@ -61,9 +74,20 @@ class Trace(Recording):
         if "viztracer" in sys.modules:
             self._join_viztracer()
 
-    def _settle(self, folder: Path, metadata: dict[str, Any], *, temporary: bool) -> None:
+    @classmethod
+    def _load(cls, path: Path) -> Trace:
+        """Read a trace from disk; what is raised is that of `gilscope.load`."""
+        trace = cls()
+        folder, metadata, temporary = open_folder(path)
+        trace._settle(folder, metadata, temporary=temporary, home=path)
+        return trace
+
+    def _settle(
+        self, folder: Path, metadata: dict[str, Any], *, temporary: bool, home: Path | None = None
+    ) -> None:
         """The recording is over: from now on there is something to read."""
         self._folder, self._metadata, self._ready = folder, metadata, True
+        self._home = home or folder
         if self._in_reports:
             self.keep()
         if temporary:
@@ -89,6 +113,71 @@ class Trace(Recording):
         """
         self._require_ready()
         return super().metadata
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that was recorded to, with those of child processes in it."""
+        return self._home
+
+    @property
+    def children(self) -> list[Trace]:
+        """The traces of child processes, in order of their beginnings; see ``trace(children=True)``.
+
+        Each is a trace of its own, with times since its own beginning. Of a child that lives on it is what
+        there was when they were first asked for; of one that was killed, all but its last 50 ms. One that
+        is damaged is left out, with a RuntimeWarning.
+
+        Raises:
+            TraceStateError: the trace is still being recorded.
+
+        Example:
+            >>> import gilscope, subprocess, sys
+            >>> with gilscope.trace(None, children=True) as t:
+            ...     done = subprocess.run([sys.executable, "-c", "sum(range(1000))"])
+            >>> [child.metadata["ppid"] == t.metadata["pid"] for child in t.children]
+            [True]
+        """
+        self._require_ready()
+        if self._children is None:
+            self._children = self._open_children()
+        return self._children
+
+    def _open_children(self) -> list[Trace]:
+        assert self._home is not None
+        found = []
+        for folder in folders(self._home / CHILDREN_FOLDER):
+            try:
+                found.append(Trace._load(folder))
+            except TraceFormatError as error:
+                warnings.warn(f"left out: {error}", RuntimeWarning, stacklevel=4)
+        return sorted(found, key=lambda t: (t.metadata.get("start_monotonic_ns", 0), str(t._home)))
+
+    def all_processes(self, name: str) -> pa.Table:
+        """Return a table of this process and all its children as one.
+
+        Args:
+            name: ``"intervals"``, ``"threads"``, or that of another table.
+
+        Returns:
+            Its rows, process after process, with two columns in front, int32: ``pid``, and ``process``: 0
+            is this process, i is ``children[i - 1]`` (a process that replaced its program by another, with
+            ``exec``, is two of one pid). Threads are numbered process by process. Instants are nanoseconds
+            since the beginning of this trace, so that rows of all processes compare.
+
+        Raises:
+            TraceStateError: the trace is still being recorded.
+            TraceFormatError: a file is missing, damaged, or has other columns.
+
+        Example:
+            >>> import gilscope
+            >>> with gilscope.trace(None, children=True) as t:
+            ...     total = sum(range(1000))
+            >>> t.all_processes("intervals").column_names[:4]
+            ['pid', 'process', 'thread', 'interpreter']
+        """
+        from gilscope.together import joined
+
+        return joined(name, [self, *self.children])
 
     def table(self, name: str) -> pa.Table:
         """Return a whole table by its name (`threads`, `intervals`, ...).
@@ -194,9 +283,7 @@ class Trace(Recording):
         assert self._folder is not None
         destination = Destination(Path(path), overwrite=overwrite)
         try:
-            shutil.copytree(
-                self._folder, destination.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("spool.bin")
-            )
+            _copy(self._folder, destination.path, self._home)
         except (OSError, shutil.Error) as error:
             destination.undo()
             cause = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
@@ -213,6 +300,8 @@ class Trace(Recording):
         flows: Flows = "auto",
     ) -> Path:
         """Write the timeline as a file that ``vizviewer`` opens: one lane per thread, one per GIL's holder.
+
+        Child processes that were recorded too are in it.
 
         Args:
             path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
@@ -242,7 +331,8 @@ class Trace(Recording):
 
         self._require_ready()
         write = viztracer.merge_into if merge else viztracer.export
-        with progress_bar("writing the timeline", self.intervals.num_rows) as done:
+        rows = sum(t.intervals.num_rows for t in (self, *self.children))
+        with progress_bar("writing the timeline", rows) as done:
             return write(self, path, progress=done, **options)
 
     def merge_into(

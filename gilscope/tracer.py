@@ -10,8 +10,10 @@ import sys
 import warnings
 from pathlib import Path
 
+from gilscope.children import Following
+from gilscope.doubts import cut_short, final_facts
 from gilscope.errors import OptionError
-from gilscope.folder import convert, open_folder, temporary_folder
+from gilscope.folder import convert, temporary_folder
 from gilscope.options import DEFAULT_PATH, Options
 from gilscope.session import Session
 from gilscope.traceobject import Trace
@@ -36,6 +38,7 @@ class _Tracing:
         self._options = options
         self._session: Session | None = None
         self._trace: Trace | None = None
+        self._following: Following | None = None
 
     def __enter__(self) -> Trace:
         _unseen(self._begin)
@@ -46,6 +49,8 @@ class _Tracing:
         self._session = Session(self._options)
         self._trace = Trace()
         self._trace._record(self._session)
+        if self._options.children:
+            self._following = Following(self._session)
         atexit.register(self._finish)
 
     def __exit__(
@@ -62,7 +67,12 @@ class _Tracing:
         atexit.unregister(self._finish)
         if session is None or trace is None or session.pid != os.getpid():
             return  # ended already, or in a forked child
+        following, self._following = self._following, None
+        if following is not None:
+            following.end()
         _unseen(lambda: _fill(trace, session, session.stop()))
+        if following is not None:
+            _unseen(following.convert)
         if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
             print(_one_line(trace, session.options.path), file=sys.stderr)
 
@@ -105,15 +115,9 @@ def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
     """Convert what was recorded and give it to the trace; the spool goes once the tables stand."""
     session.check_destination()
     folder, spool = session.destination.path, session.destination.spool
-    facts = {**session.facts, "complete": stopped["error"] == 0}
-    facts["sampler_cpu_ns"], facts["spool_bytes"] = stopped["sampler_cpu_ns"], stopped["spool_bytes"]
+    facts = final_facts(session.facts, stopped)
     if stopped["error"]:
-        facts["not_measured"] = [*facts["not_measured"], _cut_short(stopped["error"])]
-        warnings.warn(f"{folder}: {_cut_short(stopped['error'])}", RuntimeWarning, stacklevel=6)
-    if not stopped["hooks_stayed"]:
-        facts["not_measured"] = [*facts["not_measured"], _HOOK_LOST]
-    if sentence := _gils_not_measured(stopped, exact=facts["edges"] == "exact"):
-        facts["not_measured"] = [*facts["not_measured"], sentence]
+        warnings.warn(f"{folder}: {cut_short(stopped['error'])}", RuntimeWarning, stacklevel=6)
     quiet = session.options.quiet
     try:
         metadata = convert(spool, folder, facts, quiet=quiet)
@@ -128,43 +132,10 @@ def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
             RuntimeWarning,
             stacklevel=6,
         )
-        trace._settle(elsewhere, metadata, temporary=True)
+        trace._settle(elsewhere, metadata, temporary=True, home=folder)
     else:
         spool.unlink(missing_ok=True)
         trace._settle(folder, metadata, temporary=session.options.path is None)
-
-
-_HOOK_LOST = (
-    "another tool, or the dynamic linker, put its own function in the place of a hook while the trace "
-    "was on: transitions may be missing"
-)
-
-
-def _gils_not_measured(stopped: Stopped, *, exact: bool) -> str | None:
-    """Say what is missing of the GILs of other interpreters."""
-    missed = stopped["gils_missed"]
-    if not stopped["gils_listed"]:
-        return (
-            "this Python's list of interpreters was not as expected: GILs of other interpreters, if there "
-            "were any, are not in the trace"
-        )
-    if missed and exact:
-        return (
-            f"{missed} or more interpreters had GILs of their own that are not in the trace (at most 127 at "
-            "a time can be)"
-        )
-    if missed:
-        return (
-            f"sampled edges look at the main interpreter's GIL only: {missed} other interpreters lived or "
-            "began meanwhile, and what their threads did under GILs of their own is not in the trace"
-        )
-    return None
-
-
-def _cut_short(error: int) -> str:
-    if error == errno.ESTALE:
-        return "the program closed the recorder's file; what came after is not in the trace"
-    return f"writing failed ({os.strerror(error)}); what came after is not in the trace"
 
 
 def _one_line(trace: Trace, path: Path) -> str:
@@ -172,10 +143,12 @@ def _one_line(trace: Trace, path: Path) -> str:
     ran = sum(trace.threads["run_ns"].to_pylist())
     waited = sum(trace.threads["wait_ns"].to_pylist())
     name = "" if path == Path(DEFAULT_PATH) else f" {path}"
+    n = len(trace.children)
+    processes = f", {n} child process{'es' if n > 1 else ''}" if n else ""
     return (
         f"gilscope: {m['duration_ns'] / 1e9:.2f} s, {trace.threads.num_rows} threads held the GIL for "
-        f"{ran / 1e9:.2f} s and waited {waited / 1e9:.2f} s for it, {m['switches']} switches -> {path} "
-        f"(gilscope report{name}; gilscope view{name})"
+        f"{ran / 1e9:.2f} s and waited {waited / 1e9:.2f} s for it, {m['switches']} switches{processes} "
+        f"-> {path} (gilscope report{name}; gilscope view{name})"
     )
 
 
@@ -186,6 +159,7 @@ def trace(
     period: float | None = None,
     switch_interval: float | None = None,
     overwrite: bool = False,
+    children: bool = False,
     quiet: bool = False,
 ) -> _Tracing:
     """Record who holds the GIL and who waits for it, while a block or a function runs.
@@ -203,6 +177,9 @@ def trace(
             the tick only collects, and 1 ms with sampled ones.
         switch_interval: seconds, set for the block as by `sys.setswitchinterval`; None leaves it alone.
         overwrite: replace a trace that is at ``path``.
+        children: record the Python processes that begin meanwhile too, and theirs, however they begin: see
+            `Trace.children`. Those of ``-I``, ``-E`` and ``-S``, and those that are given an environment
+            without ours, go unrecorded.
         quiet: print nothing, not even on a terminal.
 
     Raises:
@@ -223,7 +200,7 @@ def trace(
         True
     """
     default = path == DEFAULT_PATH
-    return _Tracing(Options(path, edges, period, switch_interval, overwrite or default, quiet))
+    return _Tracing(Options(path, edges, period, switch_interval, overwrite or default, quiet, children))
 
 
 def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:
@@ -248,7 +225,4 @@ def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:
         ...     gilscope.load(os.path.join(folder, "run.gilscope")).metadata["complete"]
         True
     """
-    trace = Trace()
-    folder, metadata, temporary = open_folder(Path(path).absolute())
-    trace._settle(folder, metadata, temporary=temporary)
-    return trace
+    return Trace._load(Path(path).absolute())

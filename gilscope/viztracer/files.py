@@ -7,13 +7,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from gilscope.errors import OptionError, TraceWriteError
 from gilscope.recording import Recording
 from gilscope.viztracer import text
-from gilscope.viztracer.selection import choose
+from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.timeline import Flows, Timeline
 
 SUFFIXES = (".json", ".json.gz")
@@ -36,7 +37,8 @@ def export(
 
     The file appears whole or not at all, and replaces one of the same name. Each thread has a lane with the
     rows of the ``intervals`` table as slices, and each GIL one of who held it. Within a lane slices never
-    overlap, not even by 1 ns: the viewer would drop one.
+    overlap, not even by 1 ns: the viewer would drop one. Child processes that were recorded
+    too are in it, each with its own lanes.
 
     Starts are exact to the nanosecond, and so are durations unless the host has been up for 101 days: the
     viewer then rounds times to 2 ns (4 ns after 208 days, and so on), and durations are rounded with them.
@@ -75,11 +77,10 @@ def export(
             f"{target}: the timeline is JSON, so its name must end in {' or '.join(SUFFIXES)} "
             f"(for instance {target.with_suffix('.json.gz').name})"
         )
-    part = choose(recording, window, max_slices)
     with write_errors(target), replacing(target) as file:
-        timeline = Timeline(recording, part, flows, progress)
-        _write(timeline, file)
-    return part.said
+        shown = timelines(recording, window, max_slices, flows, progress)
+        _write(shown, file)
+    return shown[0].part.said
 
 
 @contextmanager
@@ -116,15 +117,15 @@ def replacing(target: Path) -> Iterator[Sink]:
         raise
 
 
-def _write(timeline: Timeline, file: Sink) -> None:
+def _write(shown: list[Timeline], file: Sink) -> None:
     file.write(b'{"traceEvents":[\n')
-    names = [timeline.process_name(), *timeline.lane_names()]
+    names = [record for timeline in shown for record in (timeline.process_name(), *timeline.lane_names())]
     file.write(text.utf8(",\n".join(map(text.dumps, names))))
-    for piece in timeline.events():
+    for piece in chain.from_iterable(timeline.events() for timeline in shown):
         file.write(piece)
     keys = {
         "viztracer_metadata": {"version": _VIZTRACER_VERSION, "overflow": False},
         "file_info": {"files": {}, "functions": {}},
-        "gilscope": timeline.facts(),
+        "gilscope": shown[0].facts(),
     }
     file.write(text.utf8(f"\n],{text.dumps(keys)[1:]}\n"))

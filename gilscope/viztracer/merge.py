@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from gilscope.recording import Recording
 from gilscope.viztracer import text
 from gilscope.viztracer.files import SUFFIXES, Sink, replacing, write_errors
 from gilscope.viztracer.lanes import meta
+from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.selection import choose
 from gilscope.viztracer.timeline import Flows, Timeline
 
@@ -65,22 +67,22 @@ def merge_into(
             f"{target}: expected a report of VizTracer whose name ends in {' or '.join(SUFFIXES)}; save it "
             "as one of those (VizTracer(output_file=...), or viztracer -o)"
         )
-    timeline = Timeline(recording, choose(recording, window, max_slices), flows, progress)
+    shown = timelines(recording, window, max_slices, flows, progress)
     try:
         with write_errors(target), _opened(target) as report, replacing(target) as merged:
             os.fchmod(merged.fileno(), target.stat().st_mode)
             head = report.read(_PIECE)
             match = _HEAD.match(head)
             if match is None:
-                _rewrite(timeline, head + report.read(), merged, target)
+                _rewrite(shown, head + report.read(), merged, target)
             else:
                 merged.write(b'{"traceEvents":[\n')
-                end = _splice(timeline, head[match.end() :], report, merged)
+                end = _splice(shown, head[match.end() :], report, merged)
                 if not end.rstrip().endswith(b"}"):
                     raise _no_report(target, "its end is missing")
     except _AlreadyThereError:
         return None
-    return timeline.part.said
+    return shown[0].part.said
 
 
 @contextmanager
@@ -103,21 +105,22 @@ def _mark(timeline: Timeline) -> bytes:
     return text.utf8(f'"gilscope":{text.dumps(timeline.identity)}')
 
 
-def _splice(timeline: Timeline, rest: bytes, report: IO[bytes] | gzip.GzipFile, merged: Sink) -> bytes:
+def _splice(shown: list[Timeline], rest: bytes, report: IO[bytes] | gzip.GzipFile, merged: Sink) -> bytes:
     """Write our events, and then the report's as they are: it may be larger than memory.
 
     Returns:
         The last bytes of the report.
     """
-    merged.write(text.utf8(",\n".join(map(text.dumps, _names(timeline)))))
-    for piece in timeline.events():
+    names = chain.from_iterable(map(_names, shown))
+    merged.write(text.utf8(",\n".join(map(text.dumps, names))))
+    for piece in chain.from_iterable(timeline.events() for timeline in shown):
         merged.write(piece)
     while not rest.strip() and (more := report.read(_PIECE)):
         rest += more
     if not rest.lstrip().startswith(b"]"):
         merged.write(b",\n")
     # As VizTracer writes it and as we do: with and without a blank.
-    marks = (_mark(timeline), _mark(timeline).replace(b":", b": ", 1))
+    marks = (_mark(shown[0]), _mark(shown[0]).replace(b":", b": ", 1))
     before = b""
     while rest:
         both = before + rest
@@ -128,15 +131,17 @@ def _splice(timeline: Timeline, rest: bytes, report: IO[bytes] | gzip.GzipFile, 
     return before
 
 
-def _rewrite(timeline: Timeline, content: bytes, merged: Sink, target: Path) -> None:
+def _rewrite(shown: list[Timeline], content: bytes, merged: Sink, target: Path) -> None:
     """Write a report whose events do not come first."""
     try:
         data = json.loads(content)
         _events_of(data)
     except (ValueError, RecursionError, TraceFormatError) as error:
         raise _no_report(target, str(error)) from error
-    if not add_to(data, timeline):
+    if not add_to(data, shown[0]):
         raise _AlreadyThereError
+    for child in shown[1:]:
+        add_to(data, child)
     # Counters of VizTracer's may be NaN, which is no JSON: leave it to the viewer, as VizTracer does.
     merged.write(text.utf8(json.dumps(data, ensure_ascii=False, separators=(",", ":"))))
 

@@ -16,7 +16,7 @@ from gilscope.viztracer.selection import Part
 
 Flows = Literal["auto"] | bool
 
-_MOST_ARROWS = 100_000
+MOST_ARROWS = 100_000
 _HEADER_KEYS = (
     "gilscope_version",
     "python_version",
@@ -62,7 +62,8 @@ class Timeline:
         self._marks, self._regions = load_marks(recording, part.start_ns, part.end_ns)
         self._storeys = storeys(self._regions)
         self.lanes = Lanes(recording, self._rows, self._regions, self._storeys)
-        self.arrows = len(self._handoffs) <= _MOST_ARROWS if flows == "auto" else bool(flows)
+        self.handoffs = len(self._handoffs)
+        self.arrows = self.handoffs <= MOST_ARROWS if flows == "auto" else bool(flows)
 
     @property
     def identity(self) -> str:
