@@ -29,6 +29,9 @@ _NEVER_NULL = {
     "samples": ("time_ns",),
     "marks": ("thread", "start_ns", "complete"),
 }
+MOST_PIDS = 1 << 22
+"""Of Linux, on 64 bits."""
+
 _WORDS = {"state": schema.STATES, "release": schema.RELEASES, "source": schema.SOURCES}
 INSTANTS = (
     "first_ns",
@@ -137,6 +140,10 @@ def _is_count_or_null(value: object) -> bool:
     return value is None or _is_count(value)
 
 
+def _is_pid(value: object) -> bool:
+    return _is_count(value) and isinstance(value, int) and value <= MOST_PIDS
+
+
 def _is_length(value: object) -> bool:
     return _is_count(value) and isinstance(value, int) and value <= LATEST_NS
 
@@ -181,7 +188,8 @@ _WHOLE: dict[str, Check] = {
 _OPTIONAL: dict[str, Check] = {
     **dict.fromkeys(("python_build", "platform", "host", "edges_reason", "clock"), _TEXT),
     **dict.fromkeys(("gil_enabled", "complete", "interval_argument"), _FLAG),
-    **dict.fromkeys(("pid", "ppid", "start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
+    "pid": (_is_pid, "a process id"),
+    **dict.fromkeys(("start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
     **dict.fromkeys(("ticks", "late_ticks", "dropped", "switches", "trace_number"), _COUNT),
     **dict.fromkeys(("sampler_cpu_ns", "spool_bytes"), _COUNT),
     "transitions": (_is_count_or_null, "a count or null"),

@@ -50,7 +50,7 @@ PROGRAMS = {
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_spool": Program(("spool.c",)),
-    "test_tell": Program(("tell.c", "probe.c", "got.c", "layout.c", "condition.c")),
+    "test_tell": Program(("tell.c", "probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
     "test_threads": Program(("threads.c", "layout.c", "condition.c"), ("fakegil.c",)),
 }
 

@@ -193,7 +193,7 @@ class Twin:
     def region_slices(self) -> list[Row]:
         out = []
         for r in self.regions:
-            name = slice_name(shown(r["name"] or ""))
+            name = slice_name(shown(r["name"] or "(unnamed)"))
             lane = ("regions", r["thread"], r["storey"])
             whole = r["complete"] and not r["was_cut"]
             out.append(self._slice(lane, r["start"], r["end"], name, {"complete": whole}))
@@ -202,7 +202,7 @@ class Twin:
     def mark_instants(self) -> list[Row]:
         home = {m["thread"]: self.home.get(m["thread"], ("holder", self.gils[0])) for m in self.marks}
         return [
-            self._instant(home[m["thread"]], m["start_ns"], shown(m["name"] or ""), {"mark": True})
+            self._instant(home[m["thread"]], m["start_ns"], shown(m["name"] or "(unnamed)"), {"mark": True})
             for m in self.marks
         ]
 
