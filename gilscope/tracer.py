@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from gilscope.errors import OptionError
+from gilscope.errors import GilscopeError, OptionError
 from gilscope.folder import convert, open_folder, temporary_folder
 from gilscope.options import DEFAULT_PATH, Options
 from gilscope.session import Session
@@ -46,7 +46,7 @@ class _Tracing:
         self._session = Session(self._options)
         self._trace = Trace()
         self._trace._record(self._session)
-        atexit.register(self._finish)
+        atexit.register(self._finish_at_exit)
 
     def __exit__(
         self,
@@ -59,12 +59,19 @@ class _Tracing:
     def _finish(self) -> None:
         session, trace = self._session, self._trace
         self._session = None
-        atexit.unregister(self._finish)
+        atexit.unregister(self._finish_at_exit)
         if session is None or trace is None or session.pid != os.getpid():
             return  # ended already, or in a forked child
         _unseen(lambda: _fill(trace, session, session.stop()))
         if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
             print(_one_line(trace, session.options.path), file=sys.stderr)
+
+    def _finish_at_exit(self) -> None:
+        """Finish a trace that is still on; nobody is left who could catch what goes wrong."""
+        try:
+            self._finish()
+        except GilscopeError as error:
+            print(f"gilscope: {error}", file=sys.stderr)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         import inspect

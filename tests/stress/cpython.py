@@ -58,12 +58,9 @@ class Run:
     log: Path
 
 
-def carried() -> bool:
-    """Tell whether this interpreter carries its own tests."""
-    return (
-        importlib.util.find_spec("test") is not None
-        and importlib.util.find_spec("test.libregrtest") is not None
-    )
+def carried(name: str = "libregrtest") -> bool:
+    """Tell whether this interpreter carries one of its own tests, or what runs them."""
+    return bool(importlib.util.find_spec("test")) and bool(importlib.util.find_spec(f"test.{name}"))
 
 
 def outcomes(report: Path) -> Outcomes:
@@ -111,6 +108,8 @@ def differences(bare: Run, traced: Run) -> list[str]:
         for case in sorted(bare.outcomes.keys() | traced.outcomes.keys())
         if bare.outcomes.get(case) != traced.outcomes.get(case)
     ]
+    if not bare.outcomes:
+        said.append("no test case ran")
     if bare.status != traced.status:
         said.append(f"exit status: {bare.status} bare, {traced.status} traced")
     return said
@@ -132,6 +131,9 @@ def compare(names: tuple[str, ...], folder: Path) -> tuple[int, int]:
     print(f"{'CPython ' + sys.version.split()[0]:28} {'cases':>5} {'bare':>8} {'traced':>8}", flush=True)
     cases = differing = 0
     for name in names:
+        if not carried(name):
+            print(f"{name:28} is not carried by this interpreter", flush=True)
+            continue
         if sys.stderr.isatty():
             print(f"{name} ...", end="\r", file=sys.stderr, flush=True)
         bare, traced = run(name, folder, traced=False), run(name, folder, traced=True)

@@ -30,6 +30,8 @@ def test_what_differs_is_said(tmp_path):
     ]
     assert "3 DIFFER" in cpython.row("test_x", bare, traced, differ)
     assert cpython.differences(bare, bare) == []
+    nothing = cpython.Run(1, {}, 0.1, log)
+    assert cpython.differences(nothing, nothing) == ["no test case ran"]
 
 
 def test_a_report_is_read(tmp_path):
