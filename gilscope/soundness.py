@@ -188,7 +188,7 @@ _WHOLE: dict[str, Check] = {
 _OPTIONAL: dict[str, Check] = {
     **dict.fromkeys(("python_build", "platform", "host", "edges_reason", "clock"), _TEXT),
     **dict.fromkeys(("gil_enabled", "complete", "interval_argument"), _FLAG),
-    "pid": (_is_pid, "a process id"),
+    **dict.fromkeys(("pid", "ppid"), (_is_pid, "a process id")),
     **dict.fromkeys(("start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
     **dict.fromkeys(("ticks", "late_ticks", "dropped", "switches", "trace_number"), _COUNT),
     **dict.fromkeys(("sampler_cpu_ns", "spool_bytes"), _COUNT),

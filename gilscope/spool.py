@@ -1,6 +1,7 @@
 """Reading a spool: the raw records of one recording, batch by batch (format: ``csrc/README.md``)."""
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,9 +266,16 @@ class Clock:
         self._times.append(float(monotonic_ns - self.start_monotonic_ns))
         self.error_ns = max(self.error_ns, error_ns)
 
-    def forget(self) -> None:
-        """Drop all pairs but the last two: the stamps to come are later than those."""
-        del self._stamps[:-2], self._times[:-2]
+    def forget(self, stamp: int | None) -> None:
+        """Drop pairs that stamps to come do not need.
+
+        Args:
+            stamp: the last one before them: pairs may be much later, of a sampler that came late. None: all
+                before the last pair but one.
+        """
+        before = len(self._stamps) if stamp is None else bisect_right(self._stamps, float(stamp - self._base))
+        n = max(min(before - 1, len(self._stamps) - 2), 0)
+        del self._stamps[:n], self._times[:n]
 
     def convert(self, stamps: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Return nanoseconds since `start_monotonic_ns` for an array of stamps."""

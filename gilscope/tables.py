@@ -15,6 +15,7 @@ from gilscope.names import Directory
 from gilscope.sources import Exact, Sampled
 from gilscope.spool import Batch, Clock, SpoolReader
 from gilscope.switchintervals import SwitchIntervals
+from gilscope.ticks import Ticks
 from gilscope.writer import Rows, Writer, column, strings
 
 CHUNK_RECORDS = 1 << 19
@@ -54,11 +55,12 @@ class Conversion:
         self._zero: int | None = None  # the trace's beginning, in the clock's nanoseconds
         self._end: int | None = None
         self._last_ns = 0
+        self._settled_ns = 0  # all records to come are later
+        self._looks = np.zeros((2, 0), np.int64)  # of the sampler, at the switch interval; later than that
         self._switches: int | None = None
         self._first_switches = 0
         self._switches_begin: int | None = None
         self._switches_end: int | None = None
-        self._lost_since_tick = 0
         self._saw_cpu = False
         rows = Rows(self.writer, self._directory)
         self._exact = Exact(rows, self._directory) if header.probed else None
@@ -69,6 +71,7 @@ class Conversion:
         )
         self._intervals = SwitchIntervals(self.writer, header.interval_us, argument=interval_argument)
         self._marks = Marks(self.writer, self._directory)
+        self._ticks = Ticks(self.writer)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Totals:
         """Convert all; call ``progress`` with the bytes of spool read so far."""
@@ -96,7 +99,8 @@ class Conversion:
         for batch in chunk:
             self._clock.add(batch.stamp, batch.monotonic_ns, batch.pair_error_ns)
         records = np.concatenate([b.records for b in chunk])
-        time = self._clock.convert(records["stamp"] & ~spool.LAP_BIT)
+        stamps = records["stamp"] & ~spool.LAP_BIT
+        time = self._clock.convert(stamps)
         # A batch's own time is taken after its records.
         np.minimum(time, chunk[-1].monotonic_ns - self._clock.start_monotonic_ns, out=time)
         kind = (records["word"] & np.uint64(31)).astype(np.uint8)
@@ -105,14 +109,16 @@ class Conversion:
         arg = records["word"] >> np.uint64(32)
         self._find_begin(kind, time, arg)
         time -= self._zero or 0
-        np.maximum(time, self._last_ns, out=time)
+        # Not the last batch's time: a sampler that came late drains what happened long before its ticks.
+        np.maximum(time, self._settled_ns, out=time)
         # Processors' counters agree to nanoseconds, not exactly; slot order is the order of events.
         np.maximum.accumulate(time, out=time)
         self._find_end(kind, time, arg)
         if len(time):
             self._last_ns = int(time[-1])
+        self._settled_ns = max(self._settled_ns, self._last_ns, self._empty_ns(chunk))
         self._hear(kind, gil, speaker, arg, time)
-        self._see_ticks(chunk, kind, arg)
+        self._see_ticks(chunk, kind, arg, time)
         thread = self._numbers(kind, speaker, time) if self._exact else speaker
         self._see_intervals(chunk, (kind == spool.REQUEST) & (gil == 0), thread, arg, time)
         self._see_cpus(chunk)
@@ -122,12 +128,16 @@ class Conversion:
             self._sampled.feed(chunk, self._relative)
         self._marks.feed(kind, speaker, arg, time)
         self._last_ns = max(self._last_ns, self._relative(chunk[-1].monotonic_ns))
-        self._clock.forget()
+        self._clock.forget(stamps[-1] if len(stamps) else None)
 
     def _relative(self, monotonic_ns: int) -> int:
         """Turn CLOCK_MONOTONIC into the trace's time, kept inside the trace."""
         since = monotonic_ns - self._clock.start_monotonic_ns - (self._zero or 0)
         return max(since if self._end is None else min(since, self._end), 0)
+
+    def _empty_ns(self, chunk: list[Batch]) -> int:
+        """Return when the ring was last seen empty: what was recorded by then has been read."""
+        return next((self._relative(b.monotonic_ns) for b in reversed(chunk) if not len(b.records)), 0)
 
     def _find_begin(self, kind: npt.NDArray[np.uint8], time: Int, arg: npt.NDArray[Any]) -> None:
         if self._zero is None and (begins := np.flatnonzero(kind == spool.BEGIN)).size:
@@ -169,32 +179,22 @@ class Conversion:
         thread[said] = self._directory.numbers(speaker[said], time[said])
         return thread
 
-    def _see_ticks(self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any]) -> None:
-        lost = np.where(kind == spool.LOST, arg, 0).astype(np.int64)
-        self.totals.dropped += int(lost.sum())
-        ends = np.cumsum([len(b.records) for b in chunk])
-        lost_by = np.concatenate((np.zeros(1, np.int64), np.cumsum(lost)))[ends]
-        told = -self._lost_since_tick
-        rows: list[tuple[int, int, int, int]] = []
-        for batch, lost_now in zip(chunk, lost_by.tolist(), strict=True):
+    def _see_ticks(
+        self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any], time: Int
+    ) -> None:
+        self.totals.dropped += int(arg[kind == spool.LOST].sum())
+        rows: list[tuple[int, int, int]] = []
+        for batch in chunk:
             if self._switches is None:
                 self._switches = self._first_switches = batch.switches
             self.totals.switches = batch.switches - self._first_switches
             if batch.tick:
-                rows.append(
-                    (
-                        self._relative(batch.monotonic_ns),
-                        batch.late_ns,
-                        max(batch.switches - self._switches, 0),
-                        lost_now - told,
-                    )
-                )
-                self._switches, told = batch.switches, lost_now
-        self._lost_since_tick = int(lost_by[-1]) - told
+                switches = max(batch.switches - self._switches, 0)
+                rows.append((self._relative(batch.monotonic_ns), batch.late_ns, switches))
+                self._switches = batch.switches
         self.totals.ticks += len(rows)
         self.totals.late_ticks += sum(row[1] > self._period_ns for row in rows)
-        if rows:
-            self.writer.write("samples", list(np.array(rows, np.int64).T))
+        self._ticks.see(rows, kind, arg, time, self._settled_ns)
 
     def _see_intervals(
         self,
@@ -204,12 +204,15 @@ class Conversion:
         arg: npt.NDArray[Any],
         time: Int,
     ) -> None:
-        at = np.array([self._relative(b.monotonic_ns) for b in chunk], np.int64)
-        seen = np.array([b.interval_us for b in chunk], np.int64)
+        now = [(self._relative(b.monotonic_ns), b.interval_us) for b in chunk]
+        looks = np.hstack((self._looks, np.array(now, np.int64).T))
+        settled = looks[0] <= self._settled_ns
+        self._looks = looks[:, ~settled]
+        at, seen = looks[:, settled]
         self._intervals.see(
             np.concatenate((time[asks], at)),
             np.concatenate((arg[asks].astype(np.int64), seen)),
-            np.concatenate((thread[asks].astype(np.int64), np.full(len(chunk), -1, np.int64))),
+            np.concatenate((thread[asks].astype(np.int64), np.full(len(at), -1, np.int64))),
         )
 
     def _see_cpus(self, chunk: list[Batch]) -> None:
@@ -230,6 +233,8 @@ class Conversion:
         t.start_monotonic_ns = self._clock.start_monotonic_ns + (self._zero or 0)
         t.start_unix_ns = header.start_unix_ns + (self._zero or 0)
         t.clock_error_ns = self._clock.error_ns
+        since_tick = max(t.switches + self._first_switches - (self._switches or 0), 0)
+        t.ticks += self._ticks.close(t.duration_ns, since_tick)
         t.switches = self._count_switches(t.switches)
         for source in (self._exact, self._sampled):
             if source:
@@ -239,6 +244,8 @@ class Conversion:
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
         self._marks.close(t.duration_ns)
         self._write_threads()
+        at, seen = self._looks
+        self._intervals.see(np.minimum(at, t.duration_ns), seen, np.full(len(at), -1, np.int64))
         self._intervals.close()
         self.writer.close()
 

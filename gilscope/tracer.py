@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gilscope.children import Following
 from gilscope.doubts import cut_short, final_facts
-from gilscope.errors import OptionError
+from gilscope.errors import GilscopeError, OptionError
 from gilscope.folder import convert, temporary_folder
 from gilscope.options import DEFAULT_PATH, Options
 from gilscope.session import Session
@@ -51,7 +51,7 @@ class _Tracing:
         self._trace._record(self._session)
         if self._options.children:
             self._following = Following(self._session)
-        atexit.register(self._finish)
+        atexit.register(self._finish_at_exit)
 
     def __exit__(
         self,
@@ -64,7 +64,7 @@ class _Tracing:
     def _finish(self) -> None:
         session, trace = self._session, self._trace
         self._session = None
-        atexit.unregister(self._finish)
+        atexit.unregister(self._finish_at_exit)
         if session is None or trace is None or session.pid != os.getpid():
             return  # ended already, or in a forked child
         following, self._following = self._following, None
@@ -75,6 +75,13 @@ class _Tracing:
             _unseen(following.convert)
         if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
             print(_one_line(trace, session.options.path), file=sys.stderr)
+
+    def _finish_at_exit(self) -> None:
+        """Finish a trace that is still on; nobody is left who could catch what goes wrong."""
+        try:
+            self._finish()
+        except GilscopeError as error:
+            print(f"gilscope: {error}", file=sys.stderr)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         import inspect

@@ -20,7 +20,7 @@ ORDER = [
     {"transitions", "names", "attribution"},
     {"writer", "stories"},
     {"texts"},
-    {"sources", "switchintervals", "marks"},
+    {"sources", "switchintervals", "marks", "ticks"},
     {"tables"},
     {"recording", "options", "threadnames", "switchwatch", "progress"},
     {"folder", "together", "doubts"},

@@ -89,7 +89,8 @@ def test_nothing_is_made_up_where_records_were_lost(convert):
     ]
     assert totals.dropped == 17
     assert totals.illegal == 0
-    assert recording.samples["dropped"].to_pylist() == [0, 17]
+    # They were lost between the record before and the one that tells of it: mostly after the first tick.
+    assert recording.samples["dropped"].to_pylist() == [1, 16]
     # Who held the GIL at 510 is known, since when is not; that it changed hands then is.
     assert rows(recording, "handoffs", "from_thread", "to_thread") == []
 
@@ -289,3 +290,23 @@ def test_sampled_chunks_lose_no_time(convert, monkeypatch, chunk):
     assert recording.intervals.num_rows == 4
     assert recording.handoffs.num_rows == 3
     assert totals.ticks == 20
+
+
+@pytest.mark.parametrize("clock", spool.CLOCKS)
+def test_records_keep_their_times_when_the_sampler_was_late_and_drained_in_many_batches(
+    convert, monkeypatch, clock
+):
+    turns = [
+        (kind, 0, 0, 200 + 10 * i + after) for i in range(30) for kind, after in ((RELEASE, 0), (ACQUIRE, 4))
+    ]
+    late = Spool(clock=spool.CLOCKS.index(clock)).batch(140, BEGUN)
+    late.batch(5000, turns[:20], late_ns=4860).batch(5001, turns[20:40], flags=0).batch(
+        5002, turns[40:], flags=0
+    )
+    late.batch(5100, [(END, 0, 0, 5050)]).last(5100)
+
+    whole = rows(convert(late)[0], "intervals", "start_ns", "duration_ns")
+    monkeypatch.setattr(tables, "CHUNK_RECORDS", 20)
+
+    assert rows(convert(late)[0], "intervals", "start_ns", "duration_ns") == whole
+    assert whole[1:-1] == [(104 + 10 * i, 6) for i in range(29)]
