@@ -10,7 +10,6 @@ import sys
 import warnings
 from pathlib import Path
 
-from gilscope.children import Following
 from gilscope.doubts import cut_short, final_facts
 from gilscope.errors import GilscopeError, OptionError
 from gilscope.folder import convert, temporary_folder
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from gilscope._core import Stopped
+    from gilscope.children import Following
     from gilscope.options import Edges
 
     P = ParamSpec("P")
@@ -50,6 +50,8 @@ class _Tracing:
         self._trace = Trace()
         self._trace._record(self._session)
         if self._options.children:
+            from gilscope.children import Following
+
             self._following = Following(self._session)
         atexit.register(self._finish_at_exit)
 
