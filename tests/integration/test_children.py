@@ -584,10 +584,8 @@ def test_merging_adds_all_once(family, tmp_path):
 def test_the_report_has_a_line_for_each(family):
     t, pids = family
     text = t.report()
-    assert (
-        f"gilscopereport{t.home}/children/{pids[1]}" in "".join(text.split())
-        or f"/children/{pids[0]}" in text
-    )
+    # Long paths are folded.
+    assert f"gilscopereport{t.home}/children/" in "".join(text.split())
     lines = [line.split() for line in text.splitlines()]
     assert all(sum(words[:2] == [str(pid), "-c"] for words in lines) == 1 for pid in pids)
     rows = json.loads(t.report("json"))["children"]
