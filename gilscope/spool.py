@@ -273,7 +273,11 @@ class Clock:
             stamp: the last one before them: pairs may be much later, of a sampler that came late. None: all
                 before the last pair but one.
         """
-        before = len(self._stamps) if stamp is None else bisect_right(self._stamps, float(stamp - self._base))
+        before = (
+            len(self._stamps)
+            if stamp is None
+            else bisect_right(self._stamps, float(int(stamp) - int(self._base)))
+        )
         n = max(min(before - 1, len(self._stamps) - 2), 0)
         del self._stamps[:n], self._times[:n]
 
