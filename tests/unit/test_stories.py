@@ -207,8 +207,9 @@ def test_nothing_is_made_up_of_any_gil_where_records_were_lost(drawn, chunk, dat
     all_records = stream(drawn, end)
     first = data.draw(st.integers(0, len(all_records) - 2))
     last = data.draw(st.integers(first, len(all_records) - 2))
-    heads = [r for r in all_records[first:last] if r[0] in (spool.THREAD, spool.IDENT_LOW, spool.IDENT_HIGH)]
     stop = all_records[last][3]
+    names = (spool.THREAD, spool.IDENT_LOW, spool.IDENT_HIGH)
+    heads = [(*r[:3], stop, *r[4:]) for r in all_records[first:last] if r[0] in names]
     kept = [*all_records[:first], (LOST, 0, last - first + 1, stop), *heads, *all_records[last:]]
 
     recording, totals = convert(spooled(kept, 7), chunk)
