@@ -700,10 +700,11 @@ def tick(writer):
 
 if __name__ == "__main__":
     subprocess.run([sys.executable, "-c", HOLD])
-    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+    context = multiprocessing.get_context("fork")  # a server of forks would outlive the trace
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         list(pool.map(hold, range(1)))
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    multiprocessing.Process(target=tick, args=(writer,), daemon=True).start()
+    reader, writer = context.Pipe(duplex=False)
+    context.Process(target=tick, args=(writer,), daemon=True).start()
     print([reader.recv() for _ in range(6)])
 """
     script = str(program(tmp_path, body)) if how == "script" else "program"
