@@ -1,0 +1,26 @@
+"""A short run of ``python -m tests.stress.load``: memory is flat, and what is lost is counted."""
+
+import pytest
+
+from tests.stress import load
+
+
+@pytest.mark.parametrize("starve", [False, True])
+def test_memory_is_flat_and_all_is_written_or_counted(tmp_path, starve):
+    result = load.run(tmp_path, 4, starve=starve)
+    assert result.made > 0
+    assert result.faults() == []
+    # 16 bytes a record: of requests, drop requests and forced releases as well, and the headers of batches.
+    assert result.spool_bytes >= 16 * result.kept
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_are_found():
+    good = load.Result(100, 90, 10, [5000, 9000, 9000, 9000, 9000, 9000], 1440, cut_short=False)
+    assert good.faults() == []
+    bad = load.Result(100, 80, 10, [5000, 9000, 9000, 9000, 9000, 19000], 1440, cut_short=True)
+    assert bad.faults() == [
+        "resident memory grew by 10000 kB",
+        "10 transitions are neither written nor counted",
+        "the recording was cut short",
+    ]
