@@ -81,7 +81,8 @@ if __name__ == "__main__":
         process.start()
         process.join()
         assert process.exitcode == 0
-    subprocess.run([sys.executable, "-c", "import threading; t = threading.Thread(target=print); t.start(); t.join()"])
+    code = "import threading; t = threading.Thread(target=print); t.start(); t.join()"
+    subprocess.run([sys.executable, "-c", code])
 """
 
 

@@ -45,7 +45,7 @@ def check(folder: Path) -> gilscope.Trace:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        # Not its repeated dumps: they read frames of running threads, and crash CPython 3.11 untraced as well.
+        # Not its repeated dumps: they read frames of running threads, and crash CPython 3.11 untraced too.
         (
             "import faulthandler; faulthandler.enable()",
             "[faulthandler.dump_traceback(sys.stdout) for _ in range(100)]",
