@@ -277,6 +277,41 @@ if __name__ == "__main__":
     check_all(t)
 
 
+def test_one_that_outlives_the_trace_starts_others_that_are_not_in_it(tmp_path):
+    body = """
+if __name__ == "__main__":
+    code = "import sys, subprocess; print(1, flush=True); sys.stdin.read(); " \\
+        "sys.exit(subprocess.call([sys.executable, '-c', '']))"
+    with gilscope.trace("run.gilscope", children=True):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+    process.communicate()
+    print(json.dumps([process.pid, process.returncode]))
+"""
+    pid, status = json.loads(run(tmp_path, body).stdout)
+    assert status == 0
+    assert by_pid(gilscope.load(tmp_path / "run.gilscope")).keys() == {pid}
+
+
+def test_what_came_before_exec_is_over_although_the_process_lives(tmp_path):
+    body = """
+if __name__ == "__main__":
+    code = "import sys; print(1, flush=True); sys.stdin.read()"
+    again = f"import os, sys; {HOLD}; os.execv(sys.executable, [sys.executable, '-c', {code!r}])"
+    with gilscope.trace("run.gilscope", children=True):
+        process = subprocess.Popen(
+            [sys.executable, "-c", again], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+    spools = [os.path.exists(f"run.gilscope/children/{process.pid}{n}/spool.bin") for n in ("", "-1")]
+    process.communicate()
+    print(json.dumps(spools))
+"""
+    assert json.loads(run(tmp_path, body).stdout) == [False, True]
+
+
 # ---- nothing of the program changes ----
 
 
