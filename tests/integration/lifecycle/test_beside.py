@@ -45,7 +45,7 @@ def check(folder: Path) -> gilscope.Trace:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        # Not its repeated dumps: they read frames of running threads, and crash CPython 3.11 untraced too.
+        # Not its repeated dumps: they read frames of running threads, and crash bare CPython 3.11 as well.
         (
             "import faulthandler; faulthandler.enable()",
             "[faulthandler.dump_traceback(sys.stdout) for _ in range(100)]",
@@ -160,5 +160,5 @@ def test_py_spy(tmp_path, gil):
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="profiling.sampling comes with CPython 3.15")
 def test_profiling_sampling(tmp_path):
-    said = watched(tmp_path, sys.executable, "-m", "profiling.sampling", "attach", "-d", "1")
+    said = watched(tmp_path, sys.executable, "-m", "profiling.sampling", "attach", "-a", "-d", "1")
     assert "work" in said
