@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from gilscope.viztracer.lanes import Lanes
-from gilscope.viztracer.rows import NO_TIME, RUN, WAIT, Handoffs, Int, Intervals
+from gilscope.viztracer.rows import NO_TIME, RUN, Handoffs, Int, Intervals
 from gilscope.viztracer.text import joined, numbers, pick, where
 
 
@@ -43,8 +44,11 @@ def ends_of(rows: Intervals, handoffs: Handoffs, lanes: Lanes) -> Ends:
     return Ends(match(lane, taken, to, handoffs.acquire), match(lane, released, by, handoffs.release))
 
 
-def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> pa.Array:
-    """Return what each slice says of the hand-offs at its ends, as JSON that follows other keys."""
+def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> Callable[[Int], pa.Array]:
+    """Return what tells of slices, by their positions, what they say of the hand-offs at their ends.
+
+    That is JSON which follows other keys. All of it at once would be most of the memory of a timeline.
+    """
     asked = handoffs.drop_request != NO_TIME
     waited = handoffs.request != NO_TIME
     gap = where(handoffs.gap != NO_TIME, ',"gap_ns":', numbers(handoffs.gap))
@@ -57,8 +61,13 @@ def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> p
     after = joined(',"to":', to, response, gap, ',"waiters":', numbers(handoffs.waiters))
     runs = rows.state == RUN
     nothing = np.int64(-1)
-    return joined(
-        pick(wait, np.where(rows.state == WAIT, ends.acquired, nothing)),
-        pick(before, np.where(runs, ends.acquired, nothing)),
-        pick(after, np.where(runs, ends.released, nothing)),
-    )
+
+    def said(which: Int) -> pa.Array:
+        acquired, run = ends.acquired[which], runs[which]
+        return joined(
+            pick(wait, np.where(run, nothing, acquired)),
+            pick(before, np.where(run, acquired, nothing)),
+            pick(after, np.where(run, ends.released[which], nothing)),
+        )
+
+    return said

@@ -15,8 +15,11 @@ from gilscope.viztracer.rows import RUN, Int, Intervals
 
 _RELEASE = [*(f',"release":"{word}"' for word in RELEASES), ""]
 
+Details = Callable[[Int], pa.Array]
+Said = Callable[[slice], pa.Array]
 
-def threads(pid: int, zero_ns: int, rows: Intervals, details: pa.Array, lanes: Lanes) -> Iterator[memoryview]:
+
+def threads(pid: int, zero_ns: int, rows: Intervals, details: Details, lanes: Lanes) -> Iterator[memoryview]:
     """Yield the text of the slices of threads' lanes, each led by a comma.
 
     Args:
@@ -67,16 +70,14 @@ def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> 
 
 
 def _slices(
-    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: pa.Array | None
+    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: Details | None
 ) -> Iterator[memoryview]:
     # What has no length comes before what begins with it, or `clip` would move it to the other's end.
     order = np.lexsort((end, start, tid))
     tid, start, end = tid[order], start[order], end[order]
     clip(tid, start, end)
-    at = pa.array(order)
-    yield from _text(
-        pid, zero_ns, tid, start, end, heads.take(at), None if details is None else details.take(at)
-    )
+    said = None if details is None else lambda step: details(order[step])
+    yield from _text(pid, zero_ns, tid, start, end, heads.take(pa.array(order)), said)
 
 
 def clip(lane: Int, start: Int, end: Int) -> None:
@@ -100,7 +101,7 @@ def clip(lane: Int, start: Int, end: Int) -> None:
 
 
 def _text(
-    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: pa.Array | None
+    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, said: Said | None
 ) -> Iterator[memoryview]:
     lane = text.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"X","cat":"gil","name":')
     for offset in range(0, len(start), text.ROWS_PER_STEP):
@@ -112,6 +113,6 @@ def _text(
             *text.micros(text.as_shown(last) - text.as_shown(first)),
             lane[step],
             heads[step],
-            *(() if details is None else (details[step],)),
+            *(() if said is None else (said(step),)),
             "}}",
         )
