@@ -491,11 +491,13 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_NOFILE, before[0])
         resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
         status = wait(pid)
-    print(json.dumps(status))
+    print(json.dumps([status, pid]))
 """
-    assert json.loads(run(tmp_path, body).stdout) == 0
+    status, pid = json.loads(run(tmp_path, body).stdout)
+    assert status == 0
     t = gilscope.load(tmp_path / "run.gilscope")
     assert t.children == []
+    assert pid not in t.threads["native_id"].to_pylist()
 
 
 def test_a_child_that_begins_a_trace_of_its_own_may(tmp_path):

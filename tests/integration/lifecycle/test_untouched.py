@@ -71,10 +71,10 @@ def test_the_sampler_takes_no_signal():
 
 def test_who_lets_the_gil_go_by_force_waits_for_another():
     with gilscope.trace(None, switch_interval=0.0005, quiet=True) as t:
-        run_threads(*[lambda: spin(0.1)] * 3)
+        run_threads(*[lambda: spin(0.4)] * 3)
     runs = t.intervals.to_pandas().query("state == 'run'").sort_values("start_ns", kind="stable")
     forced = (runs.release == "forced").to_numpy()[:-1]
-    assert forced.any()
+    assert forced.sum() > 20
     # CPython's promise to waiters, which its own wait on the hooked condition keeps.
     assert (runs.thread.to_numpy()[:-1] != runs.thread.to_numpy()[1:])[forced].all()
 
