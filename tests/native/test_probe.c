@@ -418,11 +418,17 @@ static void a_forked_child_is_rid_of_the_hooks(void)
 
 static void the_cost_of_an_event_is_measured(void)
 {
-    double hooked = 0, bare = 0;
+    double hooked = 1e9, bare = 1e9;
     CHECK(gs_ring_open(&ring, 13));
     gs_probe_bind(&ring, false, NULL);
-    gs_probe_cost(100000, &hooked, &bare);
-    CHECK(bare > 0 && hooked > 0);
+    /* The least of several: what a busy machine adds to one of them is no cost of a hook. */
+    for (int i = 0; i < 10; i++) {
+        double with_hook = 0, without = 0;
+        gs_probe_cost(100000, &with_hook, &without);
+        hooked = with_hook < hooked ? with_hook : hooked;
+        bare = without < bare ? without : bare;
+    }
+    CHECK(bare > 0 && hooked > bare);
     CHECK_EQUAL(ring.lost, 0);
     CHECK(ring.head > 100000);
     gs_ring_close(&ring);
