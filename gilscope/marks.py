@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gilscope import spool
+from gilscope.arrays import column
 from gilscope.names import Directory
 from gilscope.texts import NO_TEXTS, Texts
-from gilscope.writer import Writer, column
+from gilscope.writer import Writer
 
 Int = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gilscope import schema
+from gilscope.arrays import numpy_of
 
 LATEST_NS = 1 << 60
 """36 years: no trace is longer, so that two times can be added."""
@@ -81,7 +82,7 @@ def check_table(name: str, table: pa.Table) -> None:
     if name == "threads" and table["thread"].to_pylist() != list(range(table.num_rows)):
         raise ValueError("column 'thread': expected 0, 1, 2 and so on")
     if name in _IN_ORDER:
-        times = table["time_ns"].to_numpy()
+        times = numpy_of(table["time_ns"])
         if (times[1:] < times[:-1]).any():
             raise ValueError("column 'time_ns': expected times that never decrease")
 

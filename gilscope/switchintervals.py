@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gilscope import schema, spool
+from gilscope.arrays import coded, column, strings
 from gilscope.names import LONGEST_NAME
-from gilscope.writer import Writer, coded, column, strings
+from gilscope.writer import Writer
 
 Int = npt.NDArray[np.int64]
 

@@ -10,13 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gilscope import spool
+from gilscope.arrays import column, strings
 from gilscope.marks import Marks
 from gilscope.names import Directory
 from gilscope.sources import Exact, Sampled
 from gilscope.spool import Batch, Clock, SpoolReader
 from gilscope.switchintervals import SwitchIntervals
 from gilscope.ticks import Ticks
-from gilscope.writer import Rows, Writer, column, strings
+from gilscope.writer import Rows, Writer
 
 CHUNK_RECORDS = 1 << 19
 CHUNK_TICKS = 1 << 16

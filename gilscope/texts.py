@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gilscope.writer import strings
+from gilscope.arrays import strings
 
 Int = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -42,17 +42,21 @@ def joined(name: str, recordings: Sequence[Recording]) -> pa.Table:
 
 
 def _repeated(value: int | None, times: int) -> pa.Array:
+    import numpy as np
     import pyarrow as pa
 
-    return pa.repeat(pa.scalar(value, pa.int32()), times)
+    from gilscope.arrays import column
+
+    return pa.nulls(times, pa.int32()) if value is None else column(np.full(times, value), pa.int32())
 
 
 def _shifted(table: pa.Table, by_ns: int) -> pa.Table:
     import pyarrow.compute as pc
 
+    from gilscope.arrays import scalar
     from gilscope.soundness import INSTANTS
 
     for i, field in enumerate(table.schema):
         if field.name in INSTANTS and by_ns:
-            table = table.set_column(i, field, pc.add(table[field.name], by_ns))
+            table = table.set_column(i, field, pc.add(table[field.name], scalar(by_ns)))
     return table

@@ -55,7 +55,7 @@ class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without 
         if os.getpid() != self._pid:
             return  # a forked child saves a report of its own, in which its parent's lanes have no place
         try:
-            # Only now: an import of pandas in the middle of a trace would stand in the way of the program.
+            # Only now: importing pyarrow in the middle of a trace would stand in the way of the program.
             from gilscope.viztracer.merge import add_lanes
 
             for recording in self._traces():

@@ -1,6 +1,5 @@
 """Writing the tables of a trace as Arrow files, a record batch at a time."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from gilscope import schema
 from gilscope import transitions as tr
+from gilscope.arrays import coded, column
 from gilscope.names import Directory
 
 Int = npt.NDArray[np.int64]
@@ -54,41 +54,6 @@ class Writer:
         for name in schema.TABLES:
             self._writer(name).close()
         self._open.clear()
-
-
-def column(
-    values: npt.NDArray[Any], kind: pa.DataType, null: npt.NDArray[np.bool_] | None = None
-) -> pa.Array:
-    """Return an Arrow array of numbers or booleans, null where ``null`` is true.
-
-    `pyarrow.array` would import pandas, which takes as long as a short trace and cannot be done at
-    interpreter exit.
-    """
-    if pa.types.is_boolean(kind):
-        data = np.packbits(values, bitorder="little")
-    else:
-        data = np.ascontiguousarray(values, kind.to_pandas_dtype())
-    if null is None or not null.any():
-        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
-    valid = np.packbits(~null, bitorder="little")
-    return pa.Array.from_buffers(
-        kind, len(values), [pa.py_buffer(valid), pa.py_buffer(data)], int(np.count_nonzero(null))
-    )
-
-
-def strings(values: Sequence[str], null: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """Return an Arrow array of strings, null where ``null`` is true; see `column`."""
-    encoded = [v.encode("utf-8", "backslashreplace") for v in values]
-    offsets = np.concatenate(([0], np.cumsum([len(e) for e in encoded]))).astype(np.int32)
-    valid = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
-    return pa.StringArray.from_buffers(
-        len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)), valid
-    )
-
-
-def coded(codes: npt.NDArray[np.int8], words: tuple[str, ...]) -> pa.DictionaryArray:
-    """Return a dictionary array; negative codes are null."""
-    return pa.DictionaryArray.from_arrays(column(codes, pa.int8(), codes < 0), strings(words))
 
 
 def _nullable(times: Int) -> pa.Array:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.analysis.overhead import overhead
-from gilscope.analysis.spans import Floats
 from gilscope.analysis.threads import threads
 from gilscope.errors import OptionError
+from gilscope.spans import Floats
 
 RESAMPLES = 2000
 _SEED = 20  # any: the same traces give the same table

@@ -12,9 +12,9 @@ from gilscope.analysis import estimates
 from gilscope.analysis.gils import NO_TIME, OPEN, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, of
-from gilscope.analysis.spans import Int, longest_first, overlaps
 from gilscope.errors import OptionError
 from gilscope.schema import RELEASES
+from gilscope.spans import Int, longest_first, overlaps
 
 _MOST_CELLS = 25_000_000
 

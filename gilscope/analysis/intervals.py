@@ -12,8 +12,8 @@ import pandas as pd
 from gilscope.analysis.gils import FORCED, NO_TIME, Gil
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, of
-from gilscope.analysis.spans import Floats, Int, Mask
 from gilscope.errors import OptionError
+from gilscope.spans import Floats, Int, Mask
 
 LADDER = (0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
 """Seconds: the intervals asked about when none are given."""

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from gilscope.analysis.estimates import Part
 from gilscope.analysis.gils import NO_TIME, Spans, Threads
 from gilscope.analysis.source import Source
-from gilscope.analysis.spans import Coverage, Int, Mask, by_thread, union
 from gilscope.errors import OptionError
+from gilscope.spans import Coverage, Int, Mask, by_thread, union
 
 _MOST_NAMES = 20
 _MOST_BYTES = 255  # of a name, as the core keeps them

@@ -29,8 +29,8 @@ from gilscope.analysis.gils import (
     by_start,
 )
 from gilscope.analysis.inputs import AnyTrace, as_recording
-from gilscope.analysis.spans import Coverage, Int, Mask, by_thread
 from gilscope.recording import Recording
+from gilscope.spans import Coverage, Int, Mask, by_thread
 
 _DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
 _ROWS_AT_ONCE = 1 << 16

@@ -9,8 +9,8 @@ from gilscope.analysis import estimates
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.overhead import by_window, window_edges, window_of_ticks
 from gilscope.analysis.source import Source, of
-from gilscope.analysis.spans import Int
 from gilscope.errors import OptionError
+from gilscope.spans import Int
 
 _MOST_CELLS = 25_000_000
 

@@ -12,7 +12,6 @@ from gilscope import schema
 from gilscope.analysis.gils import NO_TIME, RUN, WAIT
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, codes, of
-from gilscope.analysis.spans import Coverage, Int, Mask
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (
     COLORS,
@@ -30,6 +29,7 @@ from gilscope.plots.canvas import (
     say,
     steps,
 )
+from gilscope.spans import Coverage, Int, Mask
 from gilscope.units import duration
 
 if TYPE_CHECKING:

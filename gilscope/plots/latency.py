@@ -9,7 +9,6 @@ import numpy as np
 from gilscope import analysis
 from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.analysis.source import Source, of
-from gilscope.analysis.spans import Int
 from gilscope.plots.canvas import (
     PIXELS,
     WAIT_COLOR,
@@ -23,6 +22,7 @@ from gilscope.plots.canvas import (
     say,
     twin_axes,
 )
+from gilscope.spans import Int
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

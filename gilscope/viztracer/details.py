@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from gilscope.arrays import strings
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.rows import NO_TIME, RUN, Handoffs, Int, Intervals
 from gilscope.viztracer.text import joined, numbers, pick, where
@@ -55,7 +56,7 @@ def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> C
     response = where(asked, ',"response_ns":', numbers(handoffs.release - handoffs.drop_request))
     patience = where(asked & waited, ',"patience_ns":', numbers(handoffs.drop_request - handoffs.request))
     before = joined(',"from":', lanes.quoted_labels(handoffs.from_thread))
-    how = pick(pa.array([',"release":"voluntary"', ',"release":"forced"']), handoffs.forced)
+    how = pick(strings([',"release":"voluntary"', ',"release":"forced"']), handoffs.forced)
     wait = joined(before, how, patience, response, gap)
     to = lanes.quoted_labels(handoffs.to_thread)
     after = joined(',"to":', to, response, gap, ',"waiters":', numbers(handoffs.waiters))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gilscope.analysis.spans import Coverage
+from gilscope.arrays import column, filled, numpy_of, strings
 from gilscope.recording import Recording
+from gilscope.spans import Coverage
 from gilscope.units import duration
 from gilscope.viztracer import text
 from gilscope.viztracer.details import Ends
@@ -124,7 +125,7 @@ def drop_requests(
 def marks(pid: int, zero_ns: int, rows: Marks, lanes: Lanes) -> Iterator[memoryview]:
     """Yield the text of the program's marks, on the lanes of their threads."""
     if len(rows):
-        name = pa.array(text.quoted(rows.names)).take(pa.array(rows.name))
+        name = strings(text.quoted(rows.names)).take(column(rows.name))
         yield from _instants(pid, zero_ns, lanes.homes(rows.thread), rows.start, name, ('"mark":true',))
 
 
@@ -162,8 +163,8 @@ def switch_intervals(
 def lost(pid: int, zero_ns: int, recording: Recording, lanes: Lanes, part: Part) -> Iterator[bytes]:
     """Yield a mark where each span begins in which transitions were lost, on the holder's lane."""
     samples = recording.samples
-    dropped = samples["dropped"].fill_null(0).to_numpy()
-    time = samples["time_ns"].to_numpy()
+    dropped = numpy_of(filled(samples["dropped"], 0))
+    time = numpy_of(samples["time_ns"])
     for i in np.flatnonzero(dropped > 0).tolist():
         begin, end = int(time[i - 1]) if i else 0, int(time[i])
         if begin <= part.end_ns and end >= part.start_ns:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gilscope.arrays import column, strings
 from gilscope.recording import Recording
 from gilscope.viztracer.regions import Marks
 from gilscope.viztracer.rows import Int, Intervals, Numbers, damaged
@@ -108,7 +109,7 @@ class Lanes:
     def quoted_labels(self, threads: Numbers) -> pa.Array:
         """Return what to call threads, as JSON strings."""
         unique, index = np.unique(threads, return_inverse=True)
-        return pa.array(quoted(map(self.label, unique.tolist())), pa.string()).take(pa.array(index))
+        return strings(quoted(map(self.label, unique.tolist()))).take(column(index))
 
     def of(self, gil: Numbers, thread: Numbers) -> Int:
         """Return the tids of threads' lanes; -1 for those that have none."""

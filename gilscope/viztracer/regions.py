@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
+from gilscope.arrays import filled, numpy_of
 from gilscope.recording import Recording
 from gilscope.viztracer.rows import Int, reach
 
@@ -43,16 +43,16 @@ class Marks:
 def load_marks(recording: Recording, start_ns: int, end_ns: int) -> tuple[Marks, Marks]:
     """Return the marks and the regions inside a stretch of time; regions are cut at its edges."""
     table = recording.marks.combine_chunks()
-    name = pc.fill_null(table["name"].combine_chunks(), "").dictionary_encode()
-    start, duration = table["start_ns"].to_numpy(), table["duration_ns"]
-    region = duration.is_valid().to_numpy()
+    name = filled(table["name"].combine_chunks(), "").dictionary_encode()
+    start, duration = numpy_of(table["start_ns"]), table["duration_ns"]
+    region = numpy_of(duration.is_valid())
     rows = Marks(
-        table["thread"].to_numpy().astype(np.int64),
-        name.indices.to_numpy().astype(np.int64),
+        numpy_of(table["thread"]).astype(np.int64),
+        numpy_of(name.indices).astype(np.int64),
         [text or UNNAMED for text in name.dictionary.to_pylist()],
         start,
-        start + duration.fill_null(0).to_numpy(),
-        pc.fill_null(table["complete"], True).to_numpy(),
+        start + numpy_of(filled(duration, 0)),
+        numpy_of(filled(table["complete"], True)),
     )
     begin, end = reach(rows.start, rows.end)
     inside = (begin < end_ns) & (end > start_ns)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gilscope.arrays import filled, numpy_of, strings
 from gilscope.errors import TraceFormatError
 from gilscope.recording import Recording
 from gilscope.schema import RELEASES, STATES
@@ -80,18 +81,18 @@ def intervals_of(batch: pa.RecordBatch) -> Intervals:
     """
     if any(batch[name].null_count for name in _NEEDED):
         raise damaged("intervals", f"missing values in one of the columns {', '.join(_NEEDED)}")
-    state = pc.index_in(batch["state"].dictionary_decode(), value_set=pa.array(STATES))
+    state = pc.index_in(batch["state"].dictionary_decode(), value_set=strings(STATES))
     if state.null_count:
         raise damaged("intervals", f"states other than {' and '.join(STATES)}")
-    release = pc.index_in(batch["release"].dictionary_decode(), value_set=pa.array(RELEASES))
-    start = batch["start_ns"].to_numpy()
+    release = pc.index_in(batch["release"].dictionary_decode(), value_set=strings(RELEASES))
+    start = numpy_of(batch["start_ns"])
     return Intervals(
-        batch["interpreter"].to_numpy(),
-        batch["thread"].to_numpy(),
-        state.to_numpy().astype(np.int8),
+        numpy_of(batch["interpreter"]),
+        numpy_of(batch["thread"]),
+        numpy_of(state).astype(np.int8),
         start,
-        start + batch["duration_ns"].to_numpy(),
-        release.fill_null(len(RELEASES)).to_numpy().astype(np.int8),
+        start + numpy_of(batch["duration_ns"]),
+        numpy_of(filled(release, len(RELEASES))).astype(np.int8),
     )
 
 
@@ -146,8 +147,8 @@ def load_handoffs(recording: Recording, start_ns: int, end_ns: int) -> Handoffs:
     names = ("interpreter", "from_thread", "to_thread", *_TIMES, "waiters")
     parts = []
     for batch in recording.batches("handoffs"):
-        columns = [batch[name].fill_null(NO_TIME).to_numpy() for name in names]
-        columns.insert(-1, batch["forced"].cast(pa.int8()).fill_null(-1).to_numpy())
+        columns = [numpy_of(filled(batch[name], NO_TIME)) for name in names]
+        columns.insert(-1, numpy_of(filled(batch["forced"].cast(pa.int8()), -1)))
         drop_request, release, acquire = columns[4:7]
         begin = np.where(drop_request == NO_TIME, release, drop_request)
         inside = (begin <= end_ns) & (acquire >= start_ns)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gilscope.analysis.spans import Coverage
 from gilscope.errors import OptionError
 from gilscope.recording import Recording
+from gilscope.spans import Coverage
 from gilscope.units import duration
 from gilscope.viztracer.rows import WAIT, Int, intervals_of, reach
 

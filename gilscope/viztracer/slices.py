@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
+from gilscope.arrays import column, strings
 from gilscope.schema import RELEASES, STATES
 from gilscope.viztracer import text
 from gilscope.viztracer.lanes import Lanes
@@ -54,7 +55,7 @@ def _heads(rows: Intervals, name: Callable[[int, int], str]) -> pa.Array:
     for code in few.tolist():
         thread, state = divmod(code // width, len(STATES))
         texts.append(f'{name(state, thread)},"args":{{"thread":{thread}{_RELEASE[code % width]}')
-    return pa.array(texts, pa.string()).take(pa.array(index))
+    return strings(texts).take(column(index))
 
 
 def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> Iterator[memoryview]:
@@ -65,7 +66,7 @@ def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> 
         for name in text.titles(rows.names)
         for whole in ("false", "true")
     ]
-    head = pa.array(heads, pa.string()).take(pa.array(rows.name * 2 + rows.complete))
+    head = strings(heads).take(column(rows.name * 2 + rows.complete))
     yield from _text(pid, zero_ns, tid, rows.start, rows.end, head, None)
 
 
@@ -77,7 +78,7 @@ def _slices(
     tid, start, end = tid[order], start[order], end[order]
     clip(tid, start, end)
     said = None if details is None else lambda step: details(order[step])
-    yield from _text(pid, zero_ns, tid, start, end, heads.take(pa.array(order)), said)
+    yield from _text(pid, zero_ns, tid, start, end, heads.take(column(order)), said)
 
 
 def clip(lane: Int, start: Int, end: Int) -> None:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gilscope.arrays import column, filled, numpy_of, scalar, strings
+
 Int = npt.NDArray[np.int64]
 
 # JSON allows no bare control character, and the viewer shows \uXXXX as it stands: write their pictures.
@@ -50,7 +52,7 @@ def titles(names: Iterable[str]) -> list[str]:
 
 @functools.cache
 def _fractions(after: str) -> pa.Array:
-    return pa.array([f".{n:03d}{after}" for n in range(1000)])
+    return strings([f".{n:03d}{after}" for n in range(1000)])
 
 
 def micros(ns: Int, after: str = "") -> tuple[pa.Array, pa.Array]:
@@ -61,27 +63,27 @@ def micros(ns: Int, after: str = "") -> tuple[pa.Array, pa.Array]:
         after: what follows each.
     """
     whole, rest = np.divmod(ns, 1000)
-    return pa.array(whole).cast(pa.string()), _fractions(after).take(pa.array(rest))
+    return column(whole).cast(pa.string()), _fractions(after).take(column(rest))
 
 
 def numbers(values: npt.NDArray[Any]) -> pa.Array:
     """Return whole numbers as text."""
-    return pa.array(values).cast(pa.string())
+    return column(values).cast(pa.string())
 
 
 def repeated(values: Int, template: str) -> pa.Array:
     """Return a text with each number in it, for numbers of which there are few different ones."""
     few, index = np.unique(values, return_inverse=True)
     texts = [template.replace("{}", str(n), 1) for n in few.tolist()]
-    return pa.array(texts, pa.string()).take(pa.array(index))
+    return strings(texts).take(column(index))
 
 
 def as_shown(ns: Int) -> Int:
     """Return the nanoseconds the viewer makes of a time: a double of microseconds, times 1000."""
     if not ns.size or ns.max() < _EXACT_NS:
         return ns
-    text = pc.binary_join_element_wise(*micros(ns), "").cast(pa.float64())
-    shown: Int = np.rint(text.to_numpy() * 1000).astype(np.int64)
+    text = pc.binary_join_element_wise(*micros(ns), scalar("")).cast(pa.float64())
+    shown: Int = np.rint(numpy_of(text) * 1000).astype(np.int64)
     return shown
 
 
@@ -92,17 +94,17 @@ def step(ns: int) -> int:
 
 def joined(*columns: Any) -> pa.Array:
     """Return the columns' texts behind one another, row by row; plain strings repeat in each row."""
-    return pc.binary_join_element_wise(*[pa.scalar(c) if isinstance(c, str) else c for c in columns], "")
+    return pc.binary_join_element_wise(*[scalar(c) if isinstance(c, str) else c for c in columns], scalar(""))
 
 
 def where(condition: npt.NDArray[np.bool_], *columns: Any) -> pa.Array:
     """Return the columns joined where the condition holds, and nothing elsewhere."""
-    return pc.if_else(pa.array(condition), joined(*columns), "")
+    return pc.if_else(column(condition), joined(*columns), scalar(""))
 
 
 def pick(texts: pa.Array, index: npt.NDArray[Any]) -> pa.Array:
     """Return the text that each index says; nothing for -1."""
-    return pc.fill_null(texts.take(pa.array(index, mask=index < 0)), "")
+    return filled(texts.take(column(index, null=index < 0)), "")
 
 
 def content(*columns: Any) -> memoryview:

@@ -17,10 +17,10 @@ import gilscope
 import gilscope.cli
 import gilscope.tables
 from gilscope import report, schema, spool
-from gilscope.analysis.spans import Coverage
 from gilscope.analysis.windows import timeline
 from gilscope.arrowfile import open_batches
 from gilscope.errors import TraceFormatError
+from gilscope.spans import Coverage
 from tests.fuzz import files as f
 from tests.fuzz import victim
 from tests.fuzz.mutations import NASTY_VALUES, arrow, join, split

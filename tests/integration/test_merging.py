@@ -34,7 +34,7 @@ def assert_functions_hold_the_gil(trace: gilscope.Trace, found: merged.Merged) -
     assert workers == {"worker-0", "worker-1"}
 
 
-@pytest.mark.parametrize("way", ["viztracer outside", "merged afterwards", "saved twice"])
+@pytest.mark.parametrize("way", ["viztracer outside", "command outside", "merged afterwards", "saved twice"])
 def test_a_merged_report_has_lanes_equal_to_the_tables(tmp_path: Path, way: str) -> None:
     found = merged.read(programs_with_viztracer.run(tmp_path, way))
     trace = gilscope.load(tmp_path / "run.gilscope")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WAYS = ("viztracer outside", "saved twice", "plugin inside", "merged afterwards")
+WAYS = ("viztracer outside", "command outside", "saved twice", "plugin inside", "merged afterwards")
 
 _MERGING = """
 import sys, threading, time
@@ -37,7 +37,10 @@ def viztracer(**options):
 
 program()  # what is imported and compiled late is no matter of the test
 how = sys.argv[1]
-if how == "viztracer outside":
+if how == "command outside":
+    with gilscope.trace("run.gilscope") as t:
+        program()
+elif how == "viztracer outside":
     with viztracer():
         with gilscope.trace("run.gilscope") as t:
             program()
@@ -93,14 +96,19 @@ def run(folder: Path, way: str) -> Path:
         folder: an empty folder.
         way: one of `WAYS`, or ``children``: the plugin of VizTracer's command, and no trace.
     """
+    command = ["-m", "viztracer", "--quiet", "--tracer_entries", "300000", "-o", "report.json"]
     if way == "children":
         (folder / "script.py").write_text(_CHILDREN)
-        arguments = ["-m", "viztracer", "--quiet", "-o", "report.json"]
-        arguments += ["--plugins", "gilscope.vizplugin --period 0.001", "--", "script.py"]
+        arguments = [*command, "--plugins", "gilscope.vizplugin --period 0.001", "--", "script.py"]
+    elif way == "command outside":
+        # It saves when the interpreter exits, where pandas cannot be imported any more.
+        (folder / "script.py").write_text(_MERGING)
+        arguments = [*command, "--", "script.py", way]
     else:
         arguments = ["-c", _MERGING, way]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=folder, env=env
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return folder / "report.json"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope.analysis import spans
+from gilscope import spans
 from tests.support.traces import calm
 
 END = 40

@@ -14,7 +14,7 @@ import gilscope
 PACKAGE = Path(gilscope.__file__).parent
 
 ORDER = [
-    {"errors", "schema"},
+    {"errors", "schema", "arrays", "spans"},
     {"files", "arrowfile", "soundness"},
     {"spool"},
     {"transitions", "names", "attribution"},
@@ -25,7 +25,6 @@ ORDER = [
     {"recording", "options", "threadnames", "switchwatch", "progress"},
     {"folder", "together", "doubts"},
     {"units"},
-    {"analysis.spans"},
     {"analysis.gils"},
     {"analysis.inputs"},
     {"analysis.source"},
@@ -99,6 +98,25 @@ def test_importing_gilscope_loads_nothing_heavy():
     code = f"import sys, gilscope; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_recording_and_exporting_do_without_pandas(tmp_path):
+    code = """
+import sys
+import gilscope
+with gilscope.trace("run.gilscope") as t:
+    t.mark("here")
+    with t.region("there"):
+        pass
+t.to_viztracer("timeline.json")
+with open("report.json", "w") as file:
+    file.write('{"traceEvents": []}')
+t.merge_into("report.json")
+print("pandas" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout == "False\n"
 
 
 def test_public_names_exist_and_are_documented():
