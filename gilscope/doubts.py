@@ -29,6 +29,11 @@ def final_facts(facts: dict[str, Any], stopped: Stopped) -> dict[str, Any]:
         not_measured.append(cut_short(stopped["error"]))
     if not stopped["hooks_stayed"]:
         not_measured.append(_HOOK_LOST)
+    if stopped["sites_missed"]:
+        not_measured.append(
+            f"the sites of {stopped['sites_missed']} releases: there is room for 130,000 places in 32,000 "
+            "functions; what is seen later has none"
+        )
     if sentence := _gils_not_measured(stopped, exact=facts["edges"] == "exact"):
         not_measured.append(sentence)
     return {

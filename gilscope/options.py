@@ -18,6 +18,7 @@ DEFAULT_PATH = "trace.gilscope"
 EDGES = ("auto", "exact", "sampled")
 SAMPLED_PERIOD_S = 0.001
 EXACT_PERIOD_S = 0.01
+WHOLE_STACKS_OVER_S = 1e-4
 _MOST_S = 3600.0
 _LEAST_PERIOD_S = 1e-5
 _MOST_INTERVAL_S = 4294.0  # microseconds in 32 bits
@@ -39,6 +40,8 @@ class Options:
         overwrite: bool,
         quiet: bool,
         children: bool = False,
+        sites: bool = True,
+        stacks_over: float = WHOLE_STACKS_OVER_S,
     ) -> None:
         if path is not None and not isinstance(path, str | os.PathLike):
             raise OptionError(f"path must be a string, a path or None, not {path!r}")
@@ -53,6 +56,8 @@ class Options:
         self.overwrite = bool(overwrite)
         self.quiet = bool(quiet)
         self.children = bool(children)
+        self.sites = bool(sites)
+        self.stacks_over = _seconds("stacks_over", stacks_over, 0.0, _MOST_S)
 
     def period_ns(self, *, exact: bool) -> int:
         """Return the period to use: the one asked for, or the default of these edges."""

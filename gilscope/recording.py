@@ -93,6 +93,11 @@ class Recording:
         return self.table("samples")
 
     @property
+    def sites(self) -> pa.Table:
+        """One row per place in the program where the GIL was let go, with its caller; see ``intervals``."""
+        return self.table("sites")
+
+    @property
     def marks(self) -> pa.Table:
         """One row per mark, and per region: what the program itself named."""
         return self.table("marks")
@@ -116,10 +121,10 @@ class Recording:
         return self._tables[name]
 
     def _read(self, name: str) -> pa.Table:
-        from gilscope import soundness
+        from gilscope import schema, soundness
 
         with self._open(name) as reader:
-            table = reader.read_all()
+            table = schema.completed(name, reader.read_all())
         self._check_rows(name, table)
         soundness.check_table(name, table)
         return table
@@ -128,8 +133,9 @@ class Recording:
         from gilscope import soundness
 
         n_threads = len(rows if name == "threads" else self.threads)
+        n_sites = len(rows) if name == "sites" else len(self.sites) if name == "intervals" else 0
         length_ns = self._metadata.get("duration_ns", soundness.LATEST_NS)
-        soundness.check_rows(name, rows, n_threads, length_ns)
+        soundness.check_rows(name, rows, n_threads, n_sites, length_ns)
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield a table's record batches one after the other, never holding the whole table.
@@ -146,8 +152,10 @@ class Recording:
                 yield batch
 
     def _next(self, name: str, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+        from gilscope import schema
+
         try:
-            batch = reader.read_next_batch()
+            batch = schema.completed(name, reader.read_next_batch())
         except StopIteration:
             return None
         self._check_rows(name, batch)
@@ -176,7 +184,7 @@ class Recording:
         with open_regular(path) as file:
             self._check(path, file)
             reader = open_batches(file)
-        if not reader.schema.equals(schema.TABLES[name]):
+        if not reader.schema.equals(schema.TABLES[name]) and not reader.schema.equals(schema.first(name)):
             raise TraceFormatError(
                 f"{path}: expected the columns {schema.TABLES[name].names} of gilscope's table "
                 f"{name!r}, found {reader.schema.names}; the file belongs to another program or version"

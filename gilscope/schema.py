@@ -3,6 +3,8 @@
 Every time is an integer of nanoseconds since the start of the trace and its column ends in ``_ns``.
 """
 
+from typing import Any
+
 import pyarrow as pa
 
 _STATE = pa.dictionary(pa.int8(), pa.string())
@@ -35,6 +37,7 @@ INTERVALS = pa.schema(
         ("start_ns", pa.int64()),
         ("duration_ns", pa.int64()),
         ("release", _STATE),
+        ("site", pa.int32()),
     ]
 )
 
@@ -84,6 +87,17 @@ MARKS = pa.schema(
     ]
 )
 
+SITES = pa.schema(
+    [
+        ("site", pa.int32()),
+        ("parent", pa.int32()),
+        ("function", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int32()),
+        ("first_line", pa.int32()),
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "threads": THREADS,
     "intervals": INTERVALS,
@@ -91,7 +105,25 @@ TABLES: dict[str, pa.Schema] = {
     "switch_intervals": SWITCH_INTERVALS,
     "samples": SAMPLES,
     "marks": MARKS,
+    "sites": SITES,
 }
 
-LATER = ("marks",)
+LATER = ("marks", "sites")
 """Tables that traces of the first version do not have."""
+
+LATER_COLUMNS = {"intervals": ("site",)}
+"""Columns at the end of tables that traces of the first version do not have; there they are null."""
+
+
+def first(name: str) -> pa.Schema:
+    """Return the columns that a table had in the first version."""
+    later = LATER_COLUMNS.get(name, ())
+    return pa.schema([field for field in TABLES[name] if field.name not in later])
+
+
+def completed(name: str, rows: Any) -> Any:
+    """Return a table or record batch with the columns that came later, null where it has none."""
+    for column in TABLES[name].names[len(rows.schema) :]:
+        field = TABLES[name].field(column)
+        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows

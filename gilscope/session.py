@@ -196,14 +196,17 @@ class Session:
                 self._interval_before = sys.getswitchinterval()
                 sys.setswitchinterval(self.options.switch_interval)
                 self._interval_set = sys.getswitchinterval()
-            _core.start(
+            nowhere = _core.start(
                 self.destination.spool,
                 probe=exact,
                 observe=not exact,
                 period_ns=self.options.period_ns(exact=exact),
+                whole_over_ns=round(self.options.stacks_over * 1e9) if self.options.sites else None,
             )
         except OSError as error:
             raise write_error(self.destination.path, error) from error
+        if nowhere:
+            self.facts["not_measured"].append(f"where in the program the GIL was let go: {nowhere}")
         self._switches.install()
         self._names.install()
         self._names.tell_living()

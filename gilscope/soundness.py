@@ -29,6 +29,7 @@ _NEVER_NULL = {
     "switch_intervals": ("time_ns", "interval_ns"),
     "samples": ("time_ns",),
     "marks": ("thread", "start_ns", "complete"),
+    "sites": ("site", "function"),
 }
 MOST_PIDS = 1 << 22
 """Of Linux, on 64 bits."""
@@ -47,13 +48,16 @@ INSTANTS = (
 _IN_ORDER = ("samples", "switch_intervals")
 
 
-def check_rows(name: str, rows: pa.Table | pa.RecordBatch, n_threads: int, length_ns: int) -> None:
+def check_rows(
+    name: str, rows: pa.Table | pa.RecordBatch, n_threads: int, n_sites: int, length_ns: int
+) -> None:
     """Look at each value of a table, or of a part of one.
 
     Args:
         name: a key of `gilscope.schema.TABLES`.
         rows: with the columns of that table.
         n_threads: rows of the table ``threads``.
+        n_sites: rows of the table ``sites``.
         length_ns: how long the trace is.
 
     Raises:
@@ -68,7 +72,7 @@ def check_rows(name: str, rows: pa.Table | pa.RecordBatch, n_threads: int, lengt
         if pa.types.is_dictionary(field.type):
             _check_words(field.name, column)
         elif pa.types.is_integer(field.type):
-            _check_numbers(field.name, column, _most(field.name, n_threads, length_ns))
+            _check_numbers(field.name, column, _most(field.name, n_threads, n_sites, length_ns))
     if name == "intervals":
         _check_intervals(rows, length_ns)
 
@@ -77,10 +81,14 @@ def check_table(name: str, table: pa.Table) -> None:
     """Look at how the rows of a whole table follow one another.
 
     Raises:
-        ValueError: threads are not numbered from 0, or rows are not in order of time.
+        ValueError: threads or sites are not numbered from 0, a site is called by itself or a later one, or
+            rows are not in order of time.
     """
-    if name == "threads" and table["thread"].to_pylist() != list(range(table.num_rows)):
-        raise ValueError("column 'thread': expected 0, 1, 2 and so on")
+    numbered = {"threads": "thread", "sites": "site"}.get(name)
+    if numbered and table[numbered].to_pylist() != list(range(table.num_rows)):
+        raise ValueError(f"column {numbered!r}: expected 0, 1, 2 and so on")
+    if name == "sites" and pc.any(pc.greater_equal(table["parent"], table["site"])).as_py():
+        raise ValueError("column 'parent': expected an earlier site")
     if name in _IN_ORDER:
         times = numpy_of(table["time_ns"])
         if (times[1:] < times[:-1]).any():
@@ -95,10 +103,12 @@ def _check_words(name: str, column: pa.ChunkedArray | pa.DictionaryArray) -> Non
             raise ValueError(f"column {name!r}: expected {', '.join(_WORDS[name])}, found {found - allowed}")
 
 
-def _most(name: str, n_threads: int, length_ns: int) -> int:
+def _most(name: str, n_threads: int, n_sites: int, length_ns: int) -> int:
     """Return the largest number that a column can hold."""
     if name.endswith("thread"):
         return n_threads - 1
+    if name in ("site", "parent"):
+        return n_sites - 1
     if name in INSTANTS:
         return length_ns
     return {"interpreter": LARGEST_ID, "ident": (1 << 64) - 1}.get(name, MOST_NS)

@@ -9,6 +9,7 @@ from gilscope import spool
 from gilscope import transitions as tr
 from gilscope.attribution import Attribution
 from gilscope.names import Directory
+from gilscope.sites import LastReleases, Sites
 from gilscope.spool import Batch
 from gilscope.stories import Hold, Story
 from gilscope.transitions import Transitions
@@ -24,9 +25,11 @@ class Exact:
     the hole, as ``open``, and those after it begin with the first thing known.
     """
 
-    def __init__(self, rows: Rows, directory: Directory) -> None:
+    def __init__(self, rows: Rows, directory: Directory, sites: Sites) -> None:
         self._rows = rows
         self._directory = directory
+        self._sites = sites
+        self._last_releases = LastReleases()
         self._stories = {0: Story(0)}  # by the number of the GIL
         self._done: list[tuple[int, tr.Folded]] = []  # of this chunk
         self._all_along: list[tuple[int, Hold, int]] = []  # interpreter, hold, its end
@@ -58,13 +61,24 @@ class Exact:
         stop = int(ends[0]) if len(ends) else len(kind)
         mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | (kind >= spool.GIL))
         mine = mine[: np.searchsorted(mine, stop)]
-        t = Transitions(kind[mine], thread[mine], time[mine])
+        t = Transitions(kind[mine], thread[mine], time[mine], np.full(len(mine), tr.NO_SITE, np.int32))
         if len(t):
+            self._locate(t, gil[mine], arg[mine])
             self._tell(t, gil[mine], arg[mine])
         if len(ends):
             self._note_last(thread[stop : stop + 1], time[stop : stop + 1])
             self.end(int(time[stop]))
         self._write()
+
+    def _locate(self, t: Transitions, gil: npt.NDArray[np.uint8], arg: npt.NDArray[np.uint64]) -> None:
+        """Say where transitions of the main interpreter's GIL were; of others it is not recorded."""
+        releases = (t.kind == spool.RELEASE) & (gil == 0)
+        if not arg[releases].any() and not self._sites.known:
+            return
+        t.site[releases] = self._sites.numbers(arg[releases].astype(np.int64))
+        main = t[gil == 0]
+        self._last_releases.fill(main)
+        t.site[gil == 0] = main.site
 
     def _tell(self, t: Transitions, gil: npt.NDArray[np.uint8], arg: npt.NDArray[np.uint64]) -> None:
         own = (t.kind < spool.LOST) | (t.kind == spool.BEGIN)
@@ -276,7 +290,8 @@ class Sampled:
     ) -> None:
         # Why a hold ended is not seen by sampling.
         release = np.full(len(thread), tr.NO_RELEASE, np.int8)
-        self._rows.intervals(tr.in_order(tr.Intervals(thread, state, start, end - start, release)))
+        site = np.full(len(thread), tr.NO_SITE, np.int32)
+        self._rows.intervals(tr.in_order(tr.Intervals(thread, state, start, end - start, release, site)))
 
     def _handoffs(
         self, tick: Int, thread: npt.NDArray[np.int32], runs: npt.NDArray[np.bool_], edge: Int

@@ -16,6 +16,7 @@ from gilscope.files import open_regular
 MAGIC = b"gilscope"
 VERSION = 1
 BATCH_MAGIC = 0x42534C47
+SITES_MAGIC = 0x53534C47
 LAP_BIT = np.uint64(1 << 63)
 
 REQUEST, ACQUIRE, RELEASE, DROP_REQUEST, FORCED, LOST = range(1, 7)
@@ -31,8 +32,11 @@ PROBED, OBSERVED, COUNTED = 1, 2, 4
 TICK, LAST = 1, 2
 
 _MOST_RECORDS = 65536
+_MOST_DESCRIBED = 1 << 20
 _MOST_OTHERS = 4096
 _MOST_ZEROS = 1 << 28  # bytes: no file system reserves more ahead
+
+_SITES_BEGIN = SITES_MAGIC.to_bytes(4, "little")
 
 LATEST = 1 << 62
 """Nanoseconds on any clock, the year 2116: of two times the difference is no larger than 64 bits."""
@@ -69,9 +73,21 @@ BATCH = np.dtype(
         ("waiters", "<u2"),
     ]
 )
+SITES = np.dtype(
+    [
+        ("magic", "<u4"),
+        ("crc", "<u4"),
+        ("size", "<u4"),
+        ("codes", "<u4"),
+        ("sites", "<u4"),
+        ("unused", "<u4"),
+    ]
+)
 RECORD = np.dtype([("stamp", "<u8"), ("word", "<u8")])
 CPU = np.dtype([("native_id", "<u4"), ("unused", "<u4"), ("cpu_ns", "<u8")])
 STATE = np.dtype([("native_id", "<u4"), ("state", "<u4")])
+CODE = np.dtype([(name, "<u4") for name in ("number", "first_line", "name", "file", "lines")])
+SITE = np.dtype([("site", "<u4"), ("parent", "<u4"), ("code", "<u4"), ("offset", "<i4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +107,23 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """A block that describes sites.
+
+    ``content`` holds ``codes`` `CODE`, each with its texts behind it, and then ``sites`` `SITE`.
+    """
+
+    codes: int
+    sites: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One look of the sampler, or one drain of the ring between two looks.
 
-    ``records``, ``cpus`` and ``states`` are NumPy arrays of the dtypes `RECORD`, `CPU` and `STATE`.
+    ``records``, ``cpus`` and ``states`` are NumPy arrays of the dtypes `RECORD`, `CPU` and `STATE`;
+    ``described`` are the blocks that stood before it.
     """
 
     stamp: int
@@ -109,6 +138,7 @@ class Batch:
     records: npt.NDArray[np.void]
     cpus: npt.NDArray[np.void]
     states: npt.NDArray[np.void]
+    described: tuple[Described, ...] = ()
 
 
 class SpoolReader:
@@ -183,9 +213,31 @@ class SpoolReader:
             if batch.last:
                 return
 
+    def _read_begin(self) -> tuple[list[Described], bytes] | None:
+        """Read blocks that describe sites, and how the batch behind them begins; None: one is cut short."""
+        blocks: list[Described] = []
+        while (raw := self._file.read(SITES.itemsize))[:4] == _SITES_BEGIN and len(raw) == SITES.itemsize:
+            at = self.position
+            h = np.frombuffer(raw, SITES)[0]
+            size = int(h["size"])
+            if size > _MOST_DESCRIBED:
+                raise self._damaged(at, "a block of sites is larger than any recorder writes")
+            content = self._file.read(size)
+            self.position = at + SITES.itemsize + size
+            if len(content) < size or zlib.crc32(content, zlib.crc32(raw[8:])) != h["crc"]:
+                if self.position >= self.size:
+                    return None
+                raise self._damaged(at, "the checksum of a block of sites does not fit")
+            blocks.append(Described(int(h["codes"]), int(h["sites"]), content))
+        return blocks, raw
+
     def _read_batch(self) -> Batch | None:
+        begin = self._read_begin()
+        if begin is None:
+            return None
+        described, raw = begin
         at = self.position
-        raw = self._file.read(BATCH.itemsize)
+        raw += self._file.read(BATCH.itemsize - len(raw))
         if len(raw) < BATCH.itemsize:
             return None
         h = np.frombuffer(raw, BATCH)[0]
@@ -223,6 +275,7 @@ class SpoolReader:
             records=np.frombuffer(payload, RECORD, records),
             cpus=np.frombuffer(payload, CPU, cpus, at_cpus),
             states=np.frombuffer(payload, STATE, states, at_states),
+            described=tuple(described),
         )
 
     def _only_zeros_follow(self, begun: bytes) -> bool:

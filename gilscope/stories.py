@@ -55,7 +55,8 @@ class Story:
         first = int(own[0])
         if self.held and t.kind[first] == RELEASE:
             begin = np.array([self.held.start_ns], np.int64)
-            acquire = Transitions(np.array([ACQUIRE], np.uint8), t.thread[first : first + 1], begin)
+            nowhere = np.array([tr.NO_SITE], np.int32)
+            acquire = Transitions(np.array([ACQUIRE], np.uint8), t.thread[first : first + 1], begin, nowhere)
             self._carry = acquire.then(self._carry)
         self.held = None
 

@@ -13,6 +13,7 @@ from gilscope import spool
 from gilscope.arrays import column, strings
 from gilscope.marks import Marks
 from gilscope.names import Directory
+from gilscope.sites import Sites
 from gilscope.sources import Exact, Sampled
 from gilscope.spool import Batch, Clock, SpoolReader
 from gilscope.switchintervals import SwitchIntervals
@@ -64,7 +65,8 @@ class Conversion:
         self._switches_end: int | None = None
         self._saw_cpu = False
         rows = Rows(self.writer, self._directory)
-        self._exact = Exact(rows, self._directory) if header.probed else None
+        self._sites = Sites(self.writer)
+        self._exact = Exact(rows, self._directory, self._sites) if header.probed else None
         self._sampled = (
             Sampled(rows, self._directory, counted=header.counted)
             if header.observed and not header.probed
@@ -99,6 +101,8 @@ class Conversion:
     def _convert(self, chunk: list[Batch]) -> None:
         for batch in chunk:
             self._clock.add(batch.stamp, batch.monotonic_ns, batch.pair_error_ns)
+            for block in batch.described:
+                self._sites.hear(block)
         records = np.concatenate([b.records for b in chunk])
         stamps = records["stamp"] & ~spool.LAP_BIT
         time = self._clock.convert(stamps)
@@ -244,6 +248,7 @@ class Conversion:
             self._exact.close()
             t.illegal, t.transitions = self._exact.illegal, self._exact.transitions
         self._marks.close(t.duration_ns)
+        self._sites.close()
         self._write_threads()
         at, seen = self._looks
         self._intervals.see(np.minimum(at, t.duration_ns), seen, np.full(len(at), -1, np.int64))

@@ -13,7 +13,7 @@ from pathlib import Path
 from gilscope.doubts import cut_short, final_facts
 from gilscope.errors import GilscopeError, OptionError
 from gilscope.folder import convert, temporary_folder
-from gilscope.options import DEFAULT_PATH, Options
+from gilscope.options import DEFAULT_PATH, WHOLE_STACKS_OVER_S, Options
 from gilscope.session import Session
 from gilscope.traceobject import Trace
 
@@ -170,6 +170,8 @@ def trace(
     overwrite: bool = False,
     children: bool = False,
     quiet: bool = False,
+    sites: bool = True,
+    stacks_over: float = WHOLE_STACKS_OVER_S,
 ) -> _Tracing:
     """Record who holds the GIL and who waits for it, while a block or a function runs.
 
@@ -190,6 +192,9 @@ def trace(
             `Trace.children`. Those of ``-I``, ``-E`` and ``-S``, and those that are given an environment
             without ours, go unrecorded.
         quiet: print nothing, not even on a terminal.
+        sites: with exact edges, record the line of code at which each hold of the GIL ended, and its callers
+            (tables ``intervals`` and ``sites``). Code that was seen is kept alive until the trace ends.
+        stacks_over: seconds; of longer holds all callers are kept, of shorter ones the innermost three.
 
     Raises:
         OptionError: an argument cannot be used.
@@ -209,7 +214,11 @@ def trace(
         True
     """
     default = path == DEFAULT_PATH
-    return _Tracing(Options(path, edges, period, switch_interval, overwrite or default, quiet, children))
+    return _Tracing(
+        Options(
+            path, edges, period, switch_interval, overwrite or default, quiet, children, sites, stacks_over
+        )
+    )
 
 
 def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:

@@ -19,6 +19,8 @@ RUN, WAIT = 0, 1
 RELEASE_FORCED, RELEASE_VOLUNTARY, RELEASE_OPEN, NO_RELEASE = 0, 1, 2, -1
 NO_TIME = -1
 """Stands for null in the time columns of `Handoffs`."""
+NO_SITE = -1
+"""Stands for null in the column ``site``."""
 
 
 @dataclass(slots=True)
@@ -29,22 +31,25 @@ class Transitions:
         kind: uint8, a record kind of `gilscope.spool`.
         thread: int32.
         time: int64, nanoseconds, never decreasing.
+        site: int32, row of the table ``sites``: of a release where it was, of a request where its thread
+            last released; `NO_SITE` where that is not known, and of other kinds.
     """
 
     kind: npt.NDArray[np.uint8]
     thread: npt.NDArray[np.int32]
     time: Int
+    site: npt.NDArray[np.int32]
 
     @classmethod
     def none(cls) -> "Transitions":
         """Return no transitions."""
-        return cls(np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.int64))
+        return cls(np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int32))
 
     def __len__(self) -> int:
         return len(self.kind)
 
     def __getitem__(self, which: slice | npt.NDArray[np.bool_] | Int) -> "Transitions":
-        return Transitions(self.kind[which], self.thread[which], self.time[which])
+        return Transitions(self.kind[which], self.thread[which], self.time[which], self.site[which])
 
     def then(self, later: "Transitions") -> "Transitions":
         """Return these transitions and the later ones behind them."""
@@ -54,6 +59,7 @@ class Transitions:
             np.concatenate((self.kind, later.kind)),
             np.concatenate((self.thread, later.thread)),
             np.concatenate((self.time, later.time)),
+            np.concatenate((self.site, later.site)),
         )
 
 
@@ -66,6 +72,7 @@ class Intervals:
     start: Int
     duration: Int
     release: npt.NDArray[np.int8]
+    site: npt.NDArray[np.int32]
 
 
 @dataclass(slots=True)
@@ -191,6 +198,7 @@ def fold(t: Transitions) -> Folded:
         start=t.time[h.acquire[done]],
         duration=t.time[h.release[done]] - t.time[h.acquire[done]],
         release=np.where(forced[done], RELEASE_FORCED, RELEASE_VOLUNTARY).astype(np.int8),
+        site=t.site[h.release[done]],
     )
     took = np.flatnonzero(request_of >= 0)
     asked = request_of[took]
@@ -200,6 +208,7 @@ def fold(t: Transitions) -> Folded:
         start=t.time[asked],
         duration=t.time[took] - t.time[asked],
         release=np.full(len(took), NO_RELEASE, np.int8),
+        site=t.site[asked],
     )
     earlier = open_requests[open_requests < cut]
     carry = t[earlier].then(t[cut:]) if len(earlier) else t[cut:]
@@ -253,6 +262,7 @@ def finish(t: Transitions, end: int) -> Folded:
                 np.repeat(np.array([RELEASE_OPEN, NO_RELEASE], np.int8), n[1:]),
             )
         ),
+        site=np.concatenate((t.site[h.release], np.full(len(held), NO_SITE, np.int32), t.site[waiting])),
     )
     none = fold(Transitions.none())
     return Folded(in_order(rows), none.handoffs, none.carry, len(h.illegal))
@@ -266,6 +276,7 @@ def one_run(thread: int, start: int, end: int) -> Intervals:
         start=np.array([start], np.int64),
         duration=np.array([end - start], np.int64),
         release=np.array([RELEASE_OPEN], np.int8),
+        site=np.array([NO_SITE], np.int32),
     )
 
 

@@ -93,6 +93,7 @@ class Rows:
                 rows.start,
                 rows.duration,
                 coded(rows.release, schema.RELEASES),
+                column(rows.site, pa.int32(), rows.site == tr.NO_SITE),
             ],
         )
 

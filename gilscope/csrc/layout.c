@@ -149,8 +149,7 @@ static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t w
     }
 }
 
-/* Reads this process's memory without trusting the address. */
-static bool read_safely(void *to, uintptr_t from, size_t n)
+bool gs_layout_read(void *to, uintptr_t from, size_t n)
 {
     struct iovec here = {to, n};
     struct iovec there = {(void *)from, n};
@@ -162,7 +161,7 @@ static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t in
 {
     char probe[64];
     struct gs_gil_view view;
-    if (!read_safely(probe, l->gil, sizeof probe))
+    if (!gs_layout_read(probe, l->gil, sizeof probe))
         return refuse(why, why_size, "expected the GIL at %p, found no readable memory",
                       (void *)l->gil);
     gs_layout_gil(l, &view);
@@ -185,7 +184,7 @@ static bool prove_threads(const struct gs_layout *l, const void *tstate, char *w
     uintptr_t p = *(const uintptr_t *)at((const void *)l->interp, l->interp_threads);
     for (int i = 0; i < 1000000 && p; i++) {
         uint64_t native_id;
-        if (!read_safely(&native_id, p + l->thread_native_id, sizeof native_id))
+        if (!gs_layout_read(&native_id, p + l->thread_native_id, sizeof native_id))
             break;
         if (p == (uintptr_t)tstate) {
             if (native_id == (uint64_t)gettid())
@@ -194,7 +193,7 @@ static bool prove_threads(const struct gs_layout *l, const void *tstate, char *w
                           "expected this thread's state to hold native id %d, found %llu", gettid(),
                           (unsigned long long)native_id);
         }
-        if (!read_safely(&p, p + l->thread_next, sizeof p))
+        if (!gs_layout_read(&p, p + l->thread_next, sizeof p))
             break;
     }
     return refuse(why, why_size,
@@ -217,8 +216,8 @@ static void prove_interpreters(struct gs_layout *l)
         return;
     l->interp_own_gil = (uint16_t)(l->gil - l->interp);
     if (l->gil - l->interp > UINT16_MAX ||
-        !read_safely(&main_one, l->interpreters + MAIN_AFTER_HEAD, sizeof main_one) ||
-        main_one != l->interp || !read_safely(&id, l->interp + l->interp_id, sizeof id) ||
+        !gs_layout_read(&main_one, l->interpreters + MAIN_AFTER_HEAD, sizeof main_one) ||
+        main_one != l->interp || !gs_layout_read(&id, l->interp + l->interp_id, sizeof id) ||
         id != 0 || !gs_layout_interpreters(l, see_nothing, NULL))
         l->interpreters = 0;
 }
@@ -391,7 +390,7 @@ bool gs_layout_gil_lives(const struct gs_interpreter *i, struct gs_gil_view *vie
     if (!read_own_gil(i, &f) || (f.locked != 0 && f.locked != 1))
         return false;
     if (f.locked && i->layout.threads_bound)
-        read_safely(&native_id, f.holder + i->layout.thread_native_id, sizeof native_id);
+        gs_layout_read(&native_id, f.holder + i->layout.thread_native_id, sizeof native_id);
     *holder_native_id = (uint32_t)native_id;
     *view = (struct gs_gil_view){.holder = f.holder,
                                  .switches = f.switches,

@@ -43,8 +43,17 @@ struct gs_gil_view {
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
                      const void *interp, uint64_t interval_us, char *why, size_t why_size);
 
+/* Reads this process's memory without trusting the address, through the kernel. */
+bool gs_layout_read(void *to, uintptr_t from, size_t n);
+
 /* Any thread, no lock: single aligned loads of memory that lives as long as the interpreter. */
 void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view);
+
+/* Likewise, of a thread that has just let the GIL go and holds its mutex: its own state. */
+static inline uintptr_t gs_layout_holder(const struct gs_layout *l)
+{
+    return __atomic_load_n((const uintptr_t *)(l->gil + l->gil_holder), __ATOMIC_RELAXED);
+}
 
 /* True when `cond` and `switch_cond` stand where the GIL's struct has them; then the mutexes that
  * guard them are known too. */

@@ -8,6 +8,8 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,30 +82,155 @@ static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
     return NULL;
 }
 
-PyDoc_STRVAR(start_doc, "start($module, /, spool, probe, observe, period_ns)\n--\n\n"
-                        "Start recording into a new spool file.");
+/* ---- what Python says of the calling frame ---- */
+
+enum {
+    N_STRINGS = sizeof(((struct gs_known_frame *)NULL)->strings) /
+    sizeof(((struct gs_known_frame *)NULL)->strings[0])
+};
+
+/* What the texts of a gs_known_frame are borrowed from. */
+struct caller {
+    struct gs_known_frame known;
+    PyObject *code, *outer, *name, *file, *lines, *strings[N_STRINGS];
+};
+
+static void forget_caller(struct caller *c)
+{
+    PyObject *objects[] = {c->code, c->outer, c->name, c->file, c->lines};
+    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++)
+        Py_XDECREF(objects[i]);
+    for (int i = 0; i < N_STRINGS; i++)
+        Py_XDECREF(c->strings[i]);
+}
+
+static bool utf8_of(PyObject *string, struct gs_text *text)
+{
+    Py_ssize_t size = 0;
+    text->text = string ? PyUnicode_AsUTF8AndSize(string, &size) : NULL;
+    text->size = (size_t)size;
+    return text->text != NULL;
+}
+
+static bool number_of(PyObject *object, const char *attribute, int64_t *number)
+{
+    PyObject *value = PyObject_GetAttrString(object, attribute);
+    *number = value ? PyLong_AsLongLong(value) : -1;
+    Py_XDECREF(value);
+    return !PyErr_Occurred();
+}
+
+static bool know_strings(struct caller *c)
+{
+    static const char *const texts[N_STRINGS] = {"plain", "caf\xc3\xa9", "\xce\xbb",
+                                                 "\xf0\x9f\x90\x8d"};
+    for (int i = 0; i < N_STRINGS; i++) {
+        c->strings[i] = PyUnicode_FromString(texts[i]);
+        c->known.strings[i].object = c->strings[i];
+        if (!utf8_of(c->strings[i], &c->known.strings[i].utf8))
+            return false;
+    }
+    return true;
+}
+
+static bool know_caller(struct caller *c)
+{
+    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    if (!frame)
+        return false;
+    PyObject *back = PyObject_GetAttrString((PyObject *)frame, "f_back");
+    c->code = (PyObject *)PyFrame_GetCode(frame);
+    c->outer = back && back != Py_None ? PyObject_GetAttrString(back, "f_code") : NULL;
+    Py_XDECREF(back);
+    c->name = PyObject_GetAttrString(c->code, "co_qualname");
+    c->file = PyObject_GetAttrString(c->code, "co_filename");
+    c->lines = PyObject_GetAttrString(c->code, "co_linetable");
+    if (!c->lines || !PyBytes_Check(c->lines))
+        return false;
+    c->known.code = c->code;
+    c->known.caller = c->outer;
+    c->known.lines = (struct gs_text){PyBytes_AsString(c->lines), (size_t)PyBytes_Size(c->lines)};
+    return utf8_of(c->name, &c->known.name) && utf8_of(c->file, &c->known.file) &&
+           number_of((PyObject *)frame, "f_lasti", &c->known.offset) &&
+           number_of(c->code, "co_firstlineno", &c->known.first_line) && know_strings(c);
+}
+
+static void pin(void *object)
+{
+    Py_IncRef(object);
+}
+
+static void unpin(void *object)
+{
+    Py_DecRef(object);
+}
+
+/* A reference counted in a debug build needs a thread state, which a hook may not have. */
+static bool counts_references(void)
+{
+    return PySys_GetObject("gettotalrefcount") != NULL;
+}
+
+static PyObject *start_located(struct gs_options *o, struct gs_outcome *out)
+{
+    struct caller c = {0};
+    if (counts_references()) {
+        gs_recorder_start(o, out);
+        snprintf(out->no_sites, sizeof out->no_sites, "this is a debug build of CPython");
+    } else if (know_caller(&c)) {
+        o->known = &c.known;
+        o->pin = pin;
+        o->unpin = unpin;
+        gs_recorder_start(o, out);
+    } else { /* a file name that is no text, say: no reason not to record the rest */
+        PyErr_Clear();
+        gs_recorder_start(o, out);
+        snprintf(out->no_sites, sizeof out->no_sites, "Python cannot say where it is called");
+    }
+    forget_caller(&c);
+    return PyUnicode_FromString(out->no_sites);
+}
+
+PyDoc_STRVAR(start_doc,
+             "start($module, /, spool, probe, observe, period_ns, whole_over_ns=None)\n"
+             "--\n\n"
+             "Start recording into a new spool file. With whole_over_ns releases say where "
+             "they were, and those of longer holds with all callers; return why they "
+             "cannot, or an empty string.");
 
 static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     (void)self;
-    static char *keywords[] = {"spool", "probe", "observe", "period_ns", NULL};
-    PyObject *path = NULL;
+    static char *keywords[] = {"spool", "probe", "observe", "period_ns", "whole_over_ns", NULL};
+    PyObject *path = NULL, *whole_over = Py_None;
     int probe, observe;
-    unsigned long long period_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK:start", keywords, PyUnicode_FSConverter,
-                                     &path, &probe, &observe, &period_ns))
+    unsigned long long period_ns, whole_over_ns = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK|O:start", keywords, PyUnicode_FSConverter,
+                                     &path, &probe, &observe, &period_ns, &whole_over))
         return NULL;
+    bool locate = probe && whole_over != Py_None;
+    if (locate)
+        whole_over_ns = PyLong_AsUnsignedLongLong(whole_over);
     const char *spool = PyBytes_AsString(path);
     struct gs_options o = {.spool = spool,
                            .probe = probe,
                            .observe = observe,
                            .period_ns = period_ns,
-                           .log2_slots = RING_LOG2_SLOTS};
+                           .log2_slots = RING_LOG2_SLOTS,
+                           .whole_over_ns = whole_over_ns};
     struct gs_outcome out = {0};
     PyObject *result = NULL;
-    if (spool && fill_caller(&o) == 0) {
-        gs_recorder_start(&o, &out);
-        result = out.failure ? raise_outcome(&out, spool) : Py_NewRef(Py_None);
+    if (spool && !PyErr_Occurred() && fill_caller(&o) == 0) {
+        if (locate) {
+            result = start_located(&o, &out);
+        } else {
+            gs_recorder_start(&o, &out);
+            result = PyUnicode_FromString("");
+        }
+        if (out.failure) {
+            Py_CLEAR(result);
+            raise_outcome(&out, spool);
+        }
     }
     Py_DECREF(path);
     return result;
@@ -123,11 +250,12 @@ static PyObject *core_stop(PyObject *self, PyObject *unused)
     struct gs_outcome out;
     gs_recorder_stop();
     Py_BEGIN_ALLOW_THREADS gs_recorder_join(&out);
-    Py_END_ALLOW_THREADS return Py_BuildValue(
-        "{sKsKsisOsOsI}", "spool_bytes", (unsigned long long)out.spool_bytes, "sampler_cpu_ns",
-        (unsigned long long)out.sampler_cpu_ns, "error", out.error, "hooks_stayed",
-        out.hooks_stayed ? Py_True : Py_False, "gils_listed", out.gils_listed ? Py_True : Py_False,
-        "gils_missed", out.gils_missed);
+    Py_END_ALLOW_THREADS gs_recorder_finish();
+    return Py_BuildValue("{sKsKsisOsOsIsK}", "spool_bytes", (unsigned long long)out.spool_bytes,
+                         "sampler_cpu_ns", (unsigned long long)out.sampler_cpu_ns, "error",
+                         out.error, "hooks_stayed", out.hooks_stayed ? Py_True : Py_False,
+                         "gils_listed", out.gils_listed ? Py_True : Py_False, "gils_missed",
+                         out.gils_missed, "sites_missed", (unsigned long long)out.sites_missed);
 }
 
 PyDoc_STRVAR(flush_doc, "flush($module, /)\n--\n\n"

@@ -30,6 +30,8 @@ static struct {
     void (*nudge)(void);
     bool tsc;
     uint32_t session;
+    struct gs_sites *sites; /* NULL: releases do not say where they were */
+    uint64_t whole_over;    /* of longer holds, in stamps, the whole stack is kept */
     struct gs_layout layout;
     _Alignas(128) _Atomic uint32_t next_thread;
 } probe;
@@ -50,9 +52,10 @@ static pthread_cond_t *learnt_cond, *learnt_switch_cond;
 static THREAD_LOCAL struct {
     uint32_t session; /* the binding that `thread` belongs to */
     uint32_t thread;
-    uint32_t waiting; /* the binding in which it has said GS_REQUEST and not got the GIL yet */
-    uint32_t gil;     /* the number it last used of another interpreter's GIL */
-    uintptr_t begun;  /* the condition that it initialised last */
+    uint32_t waiting;  /* the binding in which it has said GS_REQUEST and not got the GIL yet */
+    uint32_t gil;      /* the number it last used of another interpreter's GIL */
+    uint64_t acquired; /* when it last got the main interpreter's */
+    uintptr_t begun;   /* the condition that it initialised last */
 } self;
 
 static THREAD_LOCAL struct {
@@ -83,12 +86,16 @@ static __attribute__((noinline)) void enroll(uint32_t gil, uint64_t stamp)
     errno = saved;
 }
 
-static inline void emit_of(uint32_t gil, enum gs_kind kind, uint32_t arg)
+static inline void emit_at(uint64_t stamp, uint32_t gil, enum gs_kind kind, uint32_t arg)
 {
-    uint64_t stamp = gs_clock_stamp(probe.tsc);
     if (unlikely(self.session != probe.session))
         enroll(gil, stamp);
     put(gil, kind, arg, stamp);
+}
+
+static inline void emit_of(uint32_t gil, enum gs_kind kind, uint32_t arg)
+{
+    emit_at(gs_clock_stamp(probe.tsc), gil, kind, arg);
 }
 
 static inline void emit(enum gs_kind kind, uint32_t arg)
@@ -106,16 +113,38 @@ void gs_probe_bind(struct gs_ring *ring, bool tsc, void (*nudge)(void))
     probe.ring = ring;
     probe.tsc = tsc;
     probe.nudge = nudge;
+    probe.sites = NULL;
     probe.session++;
     atomic_store(&probe.next_thread, 0);
+}
+
+void gs_probe_locate(struct gs_sites *sites, uint64_t whole_over)
+{
+    probe.sites = sites;
+    probe.whole_over = whole_over;
 }
 
 /* ---- what hooks see of one GIL; they hold its mutex ---- */
 
 static inline void note_acquire(uint32_t gil, uint32_t interpreter)
 {
+    uint64_t stamp = gs_clock_stamp(probe.tsc);
     self.waiting = 0;
-    emit_of(gil, GS_ACQUIRE, interpreter);
+    if (gil == 0)
+        self.acquired = stamp;
+    emit_at(stamp, gil, GS_ACQUIRE, interpreter);
+}
+
+/* Of the main interpreter's GIL. Nobody can take it meanwhile: it is free, but its mutex is held.
+ */
+static inline void note_release(void)
+{
+    uint64_t stamp = gs_clock_stamp(probe.tsc);
+    uint32_t site = GS_NO_SITE;
+    if (probe.sites)
+        site = gs_sites_here(probe.sites, gs_layout_holder(&probe.layout),
+                             stamp - self.acquired > probe.whole_over);
+    emit_at(stamp, 0, GS_RELEASE, site);
 }
 
 static inline void note_request(uint32_t gil, const struct gs_layout *l, struct gs_gil_view *before)
@@ -211,7 +240,7 @@ static int on_signal(pthread_cond_t *cond)
     if (cond == atomic_load_explicit(&probe.switch_cond, memory_order_acquire))
         note_acquire(0, 0);
     else if (cond == atomic_load_explicit(&probe.cond, memory_order_acquire))
-        emit(GS_RELEASE, 0);
+        note_release();
     else if (others_known())
         other_signals(cond);
     return pthread_cond_signal(cond);
@@ -554,6 +583,7 @@ bool gs_probe_remove(void)
 void gs_probe_abandon(void)
 {
     disarm();
+    probe.sites = NULL;
     pthread_mutex_init(&registry.mutex, NULL); /* a thread that is not here may have held it */
     atomic_store(&registry.on, false);
     gs_gils_forget();

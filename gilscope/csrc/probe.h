@@ -8,6 +8,7 @@
 
 #include "layout.h"
 #include "ring.h"
+#include "sites.h"
 
 /* What the probe needs of Python, passed in so that it can be tested without. */
 struct gs_gil_calls {
@@ -46,6 +47,10 @@ void gs_probe_abandon(void);
  * threads anew. The caller holds the GIL, and no hook is recording. `nudge` may be NULL. */
 void gs_probe_bind(struct gs_ring *ring, bool tsc, void (*nudge)(void));
 
+/* Has each release of the main interpreter's GIL say its site from now on; the whole stack of holds
+ * that are longer than `whole_over`, in units of the stamps. Between bind and begin. */
+void gs_probe_locate(struct gs_sites *sites, uint64_t whole_over);
+
 /* Writes one record in the calling thread's name. Between bind and the ring's close. */
 void gs_probe_emit(enum gs_kind kind, uint32_t arg);
 
@@ -55,7 +60,8 @@ int gs_probe_slots(void);
 const void *gs_probe_slot(int i);
 
 /* Times `n` calls of the release hook on a condition of its own, and as many of the real call that
- * it leads to; the difference is what an event costs. No trace may be on. */
+ * it leads to; the difference is what an event costs. No trace may be on. With gs_probe_locate()
+ * the caller holds the GIL. */
 void gs_probe_cost(uint32_t n, double *hooked_ns, double *bare_ns);
 
 #endif

@@ -1,8 +1,8 @@
 /* The spool's format: the one place that defines it. README.md says the same in prose, and a
  * golden file in the tests freezes it. Everything is little-endian.
  *
- * A spool is one gs_header, then batches. A batch is one gs_batch and, right behind it,
- * `records` gs_record, `cpus` gs_cpu and `states` gs_state. */
+ * A spool is one gs_header, then batches, and between them blocks that describe sites. A batch is
+ * one gs_batch and, right behind it, `records` gs_record, `cpus` gs_cpu and `states` gs_state. */
 #ifndef GILSCOPE_RECORD_H
 #define GILSCOPE_RECORD_H
 
@@ -12,6 +12,7 @@
 #define GS_MAGIC       "gilscope"
 #define GS_VERSION     1u
 #define GS_BATCH_MAGIC 0x42534c47u /* "GLSB" */
+#define GS_SITES_MAGIC 0x53534c47u /* "GLSS" */
 
 /* The ring's own mark; no meaning in the spool, where readers clear it. */
 #define GS_STAMP_LAP (UINT64_C(1) << 63)
@@ -19,7 +20,7 @@
 enum gs_kind {
     GS_REQUEST = 1, /* wants the GIL, did not get it; arg: switch interval in us */
     /* 2 to 5; arg: id of the interpreter whose GIL it is (0: the main one), so that the number is
-     * understood again after GS_LOST */
+     * understood again after GS_LOST. A release of the main interpreter's GIL has its site there */
     GS_ACQUIRE = 2,      /* has the GIL */
     GS_RELEASE = 3,      /* lets the GIL go */
     GS_DROP_REQUEST = 4, /* the wait timed out with no switch: asks the holder to let go */
@@ -125,10 +126,47 @@ struct gs_batch {
     uint16_t waiters; /* threads that wait for the GIL, with GS_COUNTED */
 };
 
+/* ---- sites: where in the program the GIL was let go ---- */
+
+#define GS_NO_SITE    0u /* not known */
+#define GS_OUTSIDE    1u /* the caller of an outermost frame */
+#define GS_CUT_SITE   2u /* stands for callers that were not kept */
+#define GS_FIRST_SITE 3u
+#define GS_MOST_LINES 65536u /* bytes; of larger code the lines are not told */
+
+/* `codes` gs_code follow it, each with its texts behind it, then `sites` gs_site. It stands before
+ * the first batch that names one of its sites. */
+struct gs_sites_block {
+    uint32_t magic;
+    uint32_t crc;  /* CRC-32 of all of the block behind this field */
+    uint32_t size; /* bytes that follow this struct */
+    uint32_t codes, sites;
+    uint32_t unused;
+};
+
+/* A code object. Behind it stand its qualified name and its file in UTF-8 and its co_linetable,
+ * and zeros up to a multiple of four bytes. */
+struct gs_code {
+    uint32_t number; /* from 0, one after the other */
+    uint32_t first_line;
+    uint32_t name, file, lines; /* bytes */
+};
+
+/* A frame at an instruction, called from another site. */
+struct gs_site {
+    uint32_t site;   /* from GS_FIRST_SITE, one after the other */
+    uint32_t parent; /* an earlier one, GS_OUTSIDE or GS_CUT_SITE */
+    uint32_t code;
+    uint32_t offset; /* of the instruction in bytes, as a signed number */
+};
+
 static_assert(sizeof(struct gs_record) == 16, "a record is 16 bytes");
 static_assert(sizeof(struct gs_state) == 8, "a state is 8 bytes");
 static_assert(sizeof(struct gs_cpu) == 16, "a CPU reading is 16 bytes");
 static_assert(sizeof(struct gs_header) == 64, "the header is 64 bytes");
 static_assert(sizeof(struct gs_batch) == 64, "a batch header is 64 bytes");
+static_assert(sizeof(struct gs_sites_block) == 24, "the header of a block of sites is 24 bytes");
+static_assert(sizeof(struct gs_code) == 20, "a code object is 20 bytes and its texts");
+static_assert(sizeof(struct gs_site) == 16, "a site is 16 bytes");
 
 #endif

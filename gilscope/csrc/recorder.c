@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "condition.h"
 #include "sampler.h"
+#include "sites.h"
 #include "spool.h"
 #include "threads.h"
 
@@ -24,6 +25,9 @@ static struct {
     uint64_t begun_before; /* with sampled edges: interpreters that had ever begun by then */
     uint32_t gils_missed;
     struct gs_layout layout;
+    bool locating;
+    void (*unpin)(void *object);
+    struct gs_sites sites;
     struct gs_ring ring;
     struct gs_spool spool;
     struct gs_sampler sampler;
@@ -64,6 +68,17 @@ static void keep(void *context, const struct gs_look *look)
     gs_spool_append(&now.spool, look);
 }
 
+/* Room for the longest texts of a code object, and then some. */
+static _Alignas(8) char described[1 << 18];
+
+static void describe_sites(void *context)
+{
+    (void)context;
+    struct gs_sites_block *block = (struct gs_sites_block *)described;
+    while (gs_sites_tell(&now.sites, block, sizeof described))
+        gs_spool_append_sites(&now.spool, block);
+}
+
 static void flush(void *context)
 {
     (void)context;
@@ -93,6 +108,9 @@ static void after_fork_in_child(void)
         gs_probe_abandon();
     now.recording = false;
     gs_ring_close(&now.ring);
+    /* Without the GIL no reference can be given back: code that was seen stays. */
+    gs_sites_close(&now.sites, NULL);
+    now.locating = false;
     gs_spool_abandon(&now.spool);
     gs_threads_reset();
     atomic_store(&now.busy, false);
@@ -177,7 +195,8 @@ static void start_sampler(const struct gs_options *o, struct gs_outcome *out)
 {
     memset(&now.sampler, 0, sizeof now.sampler);
     now.sampler.calls = (struct gs_sampler_calls){
-        see_gil, o->observe ? see_states : NULL, see_cpus, gs_sampler_wait, see_clock, keep, flush,
+        see_gil,   o->observe ? see_states : NULL,       see_cpus, gs_sampler_wait,
+        see_clock, now.locating ? describe_sites : NULL, keep,     flush,
     };
     now.sampler.ring = &now.ring;
     now.sampler.flushes = &now.flushes;
@@ -200,6 +219,7 @@ static void discard(const struct gs_options *o)
     gs_spool_close(&now.spool);
     unlink(o->spool);
     gs_ring_close(&now.ring);
+    gs_sites_close(&now.sites, o->unpin);
 }
 
 static void register_fork_handler(void)
@@ -231,6 +251,30 @@ static void count_others(void)
     now.begun_before = gs_layout_interpreters_begun(&now.layout);
 }
 
+/* Without them there is a recording all the same. */
+static void open_sites(const struct gs_options *o, struct gs_outcome *out)
+{
+    struct gs_frames frames;
+    now.unpin = o->unpin;
+    now.locating = o->probe && o->known &&
+                   gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, out->no_sites,
+                                   sizeof out->no_sites);
+    if (now.locating && !gs_sites_open(&now.sites, &frames, o->pin)) {
+        now.locating = false;
+        snprintf(out->no_sites, sizeof out->no_sites, "no memory for them");
+    }
+}
+
+/* How many units of the stamps some nanoseconds are, by two readings of both clocks. */
+static uint64_t in_stamps(uint64_t ns, const struct gs_clock_pair *a)
+{
+    struct gs_clock_pair b = gs_clock_pair(now.tsc);
+    double rate = b.monotonic_ns > a->monotonic_ns
+                      ? (double)(b.stamp - a->stamp) / (double)(b.monotonic_ns - a->monotonic_ns)
+                      : 1;
+    return (uint64_t)((double)ns * rate);
+}
+
 static void start(const struct gs_options *o, struct gs_outcome *out)
 {
     register_fork_handler();
@@ -238,6 +282,7 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
     if (out->failure)
         return;
     now.tsc = gs_clock_tsc_usable();
+    struct gs_clock_pair before = gs_clock_pair(now.tsc);
     now.probing = o->probe;
     if (!gs_ring_open(&now.ring, o->log2_slots)) {
         fail(out, GS_SYSTEM, ENOMEM, "no memory for the ring");
@@ -248,12 +293,15 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
         gs_ring_close(&now.ring);
         return;
     }
+    open_sites(o, out);
     start_sampler(o, out);
     if (out->failure) {
         discard(o);
         return;
     }
     gs_probe_bind(&now.ring, now.tsc, nudge);
+    if (now.locating)
+        gs_probe_locate(&now.sites, in_stamps(o->whole_over_ns, &before));
     if (o->probe && !gs_probe_install(&now.layout, out->why, sizeof out->why)) {
         fail(out, GS_NO_PROBE, 0, NULL);
         stop_sampler();
@@ -301,8 +349,16 @@ void gs_recorder_join(struct gs_outcome *out)
     out->hooks_stayed = now.hooks_stayed;
     out->gils_listed = now.layout.interp_gil == 0 || now.layout.interpreters != 0;
     out->gils_missed = now.gils_missed;
+    out->sites_missed = now.locating ? atomic_load(&now.sites.missed) : 0;
     if (now.spool.error)
         fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
+}
+
+void gs_recorder_finish(void)
+{
+    if (now.locating)
+        gs_sites_close(&now.sites, now.unpin);
+    now.locating = false;
     atomic_store(&now.busy, false);
 }
 

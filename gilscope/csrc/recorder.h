@@ -19,6 +19,10 @@ struct gs_options {
     uint64_t interval_us;
     const void *tstate, *interp;
     struct gs_gil_calls calls;
+    /* with `probe`: where the GIL is let go */
+    const struct gs_known_frame *known; /* NULL: sites are not recorded */
+    uint64_t whole_over_ns;             /* of longer holds the whole stack is kept */
+    void (*pin)(void *object), (*unpin)(void *object);
 };
 
 enum gs_failure {
@@ -34,12 +38,15 @@ struct gs_outcome {
     enum gs_failure failure;
     int error;
     char why[320];
+    char
+        no_sites[320]; /* why sites are not recorded, though they were asked for; empty: they are */
     /* what gs_recorder_join() adds */
     uint64_t spool_bytes, sampler_cpu_ns;
-    bool hooks_stayed;    /* false: someone took a hook's place, and transitions may be missing */
-    bool gils_listed;     /* false: whether other interpreters have GILs is not known */
-    uint32_t gils_missed; /* with probe: GILs that are not in the trace, at least; without: other
-                             interpreters that there were, all but those known to have none */
+    uint64_t sites_missed; /* releases whose site found no room */
+    bool hooks_stayed;     /* false: someone took a hook's place, and transitions may be missing */
+    bool gils_listed;      /* false: whether other interpreters have GILs is not known */
+    uint32_t gils_missed;  /* with probe: GILs that are not in the trace, at least; without: other
+                              interpreters that there were, all but those known to have none */
 };
 
 /* Proves that recording would work, without recording. The caller holds the GIL. */
@@ -49,9 +56,11 @@ void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct g
 void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out);
 
 /* Ends recording at this instant; the caller holds the GIL, and a recording is on. Then
- * gs_recorder_join(), without the GIL, stores what is left and frees everything. */
+ * gs_recorder_join(), without the GIL, stores what is left, and gs_recorder_finish(), with it,
+ * gives back what belongs to Python. */
 void gs_recorder_stop(void);
 void gs_recorder_join(struct gs_outcome *out);
+void gs_recorder_finish(void);
 
 /* Has all that is recorded by now written to the file: ask with the GIL, while a recording is on,
  * then wait without it. */

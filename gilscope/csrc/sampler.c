@@ -58,6 +58,8 @@ static void store(struct gs_sampler *s, struct gs_look *look)
     while (more) {
         look->n_records = (uint32_t)gs_ring_peek(s->ring, &look->records, GS_RECORDS_PER_BATCH);
         more = look->n_records > 0 && s->ring->tail + look->n_records < until;
+        if (look->n_records && s->calls.sites)
+            s->calls.sites(s->context);
         /* After the records, so that their stamps lie between two pairs. */
         struct gs_clock_pair pair = s->calls.clock(s->context);
         look->batch.stamp = pair.stamp;

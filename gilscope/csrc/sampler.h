@@ -30,6 +30,7 @@ struct gs_sampler_calls {
     uint64_t (*wait)(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
     struct gs_clock_pair (*clock)(void *context);
     /* storage */
+    void (*sites)(void *context); /* describes the sites that records name by now; NULL: none do */
     void (*append)(void *context, const struct gs_look *look);
     void (*flush)(void *context);
 };

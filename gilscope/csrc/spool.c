@@ -114,6 +114,20 @@ static void gather(struct gs_spool *s, const struct iovec *iov, int n)
     }
 }
 
+static void append(struct gs_spool *s, struct iovec *iov, int n)
+{
+    size_t size = 0;
+    for (int i = 0; i < n; i++)
+        size += iov[i].iov_len;
+    bool large = size > GS_SPOOL_BUFFER / 2;
+    if (large || s->buffered + size > GS_SPOOL_BUFFER)
+        gs_spool_flush(s);
+    if (large)
+        write_all(s, iov, n);
+    else
+        gather(s, iov, n);
+}
+
 void gs_spool_append(struct gs_spool *s, const struct gs_look *look)
 {
     struct gs_batch batch = look->batch;
@@ -125,18 +139,20 @@ void gs_spool_append(struct gs_spool *s, const struct gs_look *look)
                            {(void *)look->records, look->n_records * sizeof *look->records},
                            {(void *)look->cpus, look->n_cpus * sizeof *look->cpus},
                            {(void *)look->states, look->n_states * sizeof *look->states}};
-    size_t size = iov[0].iov_len + iov[1].iov_len + iov[2].iov_len + iov[3].iov_len;
     const size_t skip = offsetof(struct gs_batch, stamp);
     batch.crc = gs_crc32(0, (const char *)&batch + skip, sizeof batch - skip);
     for (int i = 1; i < 4; i++)
         batch.crc = gs_crc32(batch.crc, iov[i].iov_base, iov[i].iov_len);
-    bool large = size > GS_SPOOL_BUFFER / 2;
-    if (large || s->buffered + size > GS_SPOOL_BUFFER)
-        gs_spool_flush(s);
-    if (large)
-        write_all(s, iov, 4);
-    else
-        gather(s, iov, 4);
+    append(s, iov, 4);
+}
+
+void gs_spool_append_sites(struct gs_spool *s, struct gs_sites_block *block)
+{
+    const size_t skip = offsetof(struct gs_sites_block, size);
+    struct iovec iov = {block, sizeof *block + block->size};
+    block->magic = GS_SITES_MAGIC;
+    block->crc = gs_crc32(0, (const char *)block + skip, iov.iov_len - skip);
+    append(s, &iov, 1);
 }
 
 void gs_spool_close(struct gs_spool *s)

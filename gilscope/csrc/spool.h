@@ -35,6 +35,9 @@ int gs_spool_open(struct gs_spool *s, const char *path, struct gs_header header)
  * is full. Sampler thread only. After a failure it does nothing. */
 void gs_spool_append(struct gs_spool *s, const struct gs_look *look);
 
+/* Likewise for a block that describes sites: fills in its magic and CRC. */
+void gs_spool_append_sites(struct gs_spool *s, struct gs_sites_block *block);
+
 void gs_spool_flush(struct gs_spool *s);
 
 /* Flushes and closes. */

@@ -41,16 +41,17 @@ class Program:
     flags: tuple[str, ...] = ()
 
 
+PROBE = ("probe.c", "sites.c", "frames.c", "gils.c")
 PROGRAMS = {
     "test_condition": Program(("condition.c",)),
-    "test_gils": Program(("probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
+    "test_gils": Program((*PROBE, "got.c", "layout.c", "condition.c")),
     "test_got": Program(("got.c",)),
     "test_layout": Program(("layout.c", "condition.c")),
-    "test_probe": Program(("probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
+    "test_probe": Program((*PROBE, "got.c", "layout.c", "condition.c")),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_spool": Program(("spool.c",)),
-    "test_tell": Program(("tell.c", "probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
+    "test_tell": Program(("tell.c", *PROBE, "got.c", "layout.c", "condition.c")),
     "test_threads": Program(("threads.c", "layout.c", "condition.c"), ("fakegil.c",)),
 }
 

@@ -13,6 +13,7 @@ class Story:
     """What a sequence of events means; rows are plain tuples."""
 
     intervals: list[tuple] = field(default_factory=list)  # thread, state, start, duration, release
+    sites: list[int | None] = field(default_factory=list)  # of each: position of the release it is named by
     handoffs: list[tuple] = field(default_factory=list)
     # from, to, request, drop_request, release, acquire, forced, waiters
 
@@ -24,15 +25,20 @@ def tell(events: list[Event], end: int) -> Story:
     holder, held_since = None, 0
     last: dict | None = None  # the last hold that ended
     drops: list[tuple[int, int]] = []  # of the hold that is on, or ended last: thread, time
-    for kind, thread, time in events:
+    left: dict[int, int] = {}  # where each thread last released
+    asked_at: dict[int, int | None] = {}  # where it had last released when it asked
+    for position, (kind, thread, time) in enumerate(events):
         if kind == REQUEST:
             asked[thread] = time
+            asked_at[thread] = left.get(thread)
         elif kind == DROP_REQUEST:
             drops.append((thread, time))
         elif kind == FORCED:
             last["forced"] = True
         elif kind == RELEASE:
+            left[thread] = position
             last = {
+                "site": position,
                 "thread": thread,
                 "start": held_since,
                 "time": time,
@@ -44,6 +50,7 @@ def tell(events: list[Event], end: int) -> Story:
             request = asked.pop(thread, None)
             if request is not None:
                 story.intervals.append((thread, "wait", request, time - request, None))
+                story.sites.append(asked_at[thread])
             if last is not None:
                 close(story, last)
                 if last["thread"] != thread:
@@ -65,8 +72,10 @@ def tell(events: list[Event], end: int) -> Story:
         close(story, last)
     if holder is not None:
         story.intervals.append((holder, "run", held_since, end - held_since, "open"))
+        story.sites.append(None)
     for thread, request in asked.items():
         story.intervals.append((thread, "wait", request, end - request, None))
+        story.sites.append(asked_at[thread])
     return story
 
 
@@ -74,3 +83,4 @@ def close(story: Story, hold: dict) -> None:
     """Write the row of a hold that ended."""
     kind = "forced" if hold["forced"] else "voluntary"
     story.intervals.append((hold["thread"], "run", hold["start"], hold["time"] - hold["start"], kind))
+    story.sites.append(hold["site"])

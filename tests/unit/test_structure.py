@@ -19,7 +19,7 @@ ORDER = [
     {"spool"},
     {"transitions", "names", "attribution"},
     {"writer", "stories"},
-    {"texts"},
+    {"texts", "sites"},
     {"sources", "switchintervals", "marks", "ticks"},
     {"tables"},
     {"recording", "options", "threadnames", "switchwatch", "progress"},

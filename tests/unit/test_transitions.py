@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilscope import transitions as tr
+from gilscope.sites import LastReleases
 from gilscope.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
 from tests.support import legal, oracle
 
@@ -14,9 +15,16 @@ STATES = ("run", "wait")
 RELEASES = ("forced", "voluntary", "open", None)
 
 
-def arrays(events: list[oracle.Event]) -> tr.Transitions:
+def arrays(events: list[oracle.Event], first: int = 0) -> tr.Transitions:
+    """Return transitions whose releases have their own positions as sites, counted from ``first``."""
     kinds, threads, times = zip(*events, strict=True) if events else ((), (), ())
-    return tr.Transitions(np.array(kinds, np.uint8), np.array(threads, np.int32), np.array(times, np.int64))
+    sites = [first + i if kind == RELEASE else tr.NO_SITE for i, kind in enumerate(kinds)]
+    return tr.Transitions(
+        np.array(kinds, np.uint8),
+        np.array(threads, np.int32),
+        np.array(times, np.int64),
+        np.array(sites, np.int32),
+    )
 
 
 def interval_rows(rows: tr.Intervals) -> list[tuple]:
@@ -53,14 +61,17 @@ def handoff_rows(rows: tr.Handoffs) -> list[tuple]:
 def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> oracle.Story:
     story, carry = oracle.Story(), tr.Transitions.none()
     edges = [0, *sorted(c % (len(events) + 1) for c in cuts), len(events)]
-    folds = []
+    folds, last_releases = [], LastReleases()
     for a, b in pairwise(edges):
-        folds.append(tr.fold(carry.then(arrays(events[a:b]))))
+        chunk = arrays(events[a:b], a)
+        last_releases.fill(chunk)
+        folds.append(tr.fold(carry.then(chunk)))
         carry = folds[-1].carry
     folds.append(tr.finish(carry, end))
     for f in folds:
         assert f.illegal == 0
         story.intervals += interval_rows(f.intervals)
+        story.sites += [None if site == tr.NO_SITE else site for site in f.intervals.site.tolist()]
         story.handoffs += handoff_rows(f.handoffs)
     return story
 
@@ -74,7 +85,10 @@ def test_any_legal_history_in_any_chunks_gives_what_the_slow_twin_tells(events, 
     def key(row):
         return tuple(map(str, row))
 
-    assert sorted(found.intervals, key=key) == sorted(expected.intervals, key=key)
+    def with_sites(story):
+        return [(*row, site) for row, site in zip(story.intervals, story.sites, strict=True)]
+
+    assert sorted(with_sites(found), key=key) == sorted(with_sites(expected), key=key)
     assert found.handoffs == expected.handoffs
 
 

@@ -1,0 +1,97 @@
+/* Where CPython keeps the Python frames of a thread, and what a code object says of itself: with
+ * layout.c the only part that knows the interpreter's inside. */
+#ifndef GILSCOPE_FRAMES_H
+#define GILSCOPE_FRAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Offsets; of 64-bit builds with a GIL. */
+struct gs_frames {
+    uint16_t thread_frame; /* PyThreadState: the innermost frame ... */
+    uint16_t cframe_frame; /* ... or what points to it (3.11 and 3.12), and where there */
+    bool through_cframe;
+    uint16_t code, previous, instr, owner;          /* a frame */
+    uint16_t code_type;                             /* an object: its type */
+    uint16_t file, name, lines, first_line, instrs; /* a code object */
+    uint16_t str_length, str_state, str_ascii, str_other;
+    uint16_t bytes_size, bytes_data;
+    uintptr_t type; /* address of the type of code objects */
+};
+
+struct gs_text {
+    const char *text; /* UTF-8 */
+    size_t size;
+};
+
+/* What Python says of the frame that calls, and of the one that called that. */
+struct gs_known_frame {
+    const void *code, *caller; /* code objects */
+    int64_t offset;            /* f_lasti */
+    int64_t first_line;
+    struct gs_text name, file, lines;
+    struct {
+        const void *object; /* strings of each way to store one */
+        struct gs_text utf8;
+    } strings[4];
+};
+
+/* Fills `f`, and proves it against what Python says. The caller holds the GIL and passes its own
+ * PyThreadState. Returns true, or writes into `why` what was expected and seen. */
+bool gs_frames_prove(struct gs_frames *f, unsigned python_hex, const void *tstate,
+                     const struct gs_known_frame *known, char *why, size_t why_size);
+
+struct gs_frame {
+    uintptr_t code;
+    uint32_t offset; /* of the instruction, in bytes: f_lasti; of one that has not begun, below 0 */
+};
+
+/* FRAME_OWNED_BY_INTERPRETER (3.14 on) and FRAME_OWNED_BY_CSTACK, in all versions that have them:
+ * frames of the interpreter's own, in which no code runs. */
+#define GS_FIRST_SHIM_OWNER 3
+/* 3.14 on: a reference to an object carries marks in its lowest bits. */
+#define GS_REFERENCE_MARKS ((uintptr_t)7)
+
+static inline uintptr_t gs_frames_load(uintptr_t at)
+{
+    return *(const uintptr_t *)at;
+}
+
+/* The innermost frame of a thread that is this one, or holds the GIL; 0: none. */
+static inline uintptr_t gs_frames_top(const struct gs_frames *f, uintptr_t tstate)
+{
+    uintptr_t p = gs_frames_load(tstate + f->thread_frame);
+    return p && f->through_cframe ? gs_frames_load(p + f->cframe_frame) : p;
+}
+
+/* Writes what stands in `*frame` or, where that is none of Python's, further out, and goes on to
+ * the next one. False: there is none. */
+static inline bool gs_frames_next(const struct gs_frames *f, uintptr_t *frame, struct gs_frame *to)
+{
+    uintptr_t p = *frame;
+    while (p && *(const uint8_t *)(p + f->owner) >= GS_FIRST_SHIM_OWNER)
+        p = gs_frames_load(p + f->previous);
+    if (!p)
+        return false;
+    to->code = gs_frames_load(p + f->code) & ~GS_REFERENCE_MARKS;
+    to->offset = (uint32_t)(gs_frames_load(p + f->instr) - (to->code + f->instrs));
+    *frame = gs_frames_load(p + f->previous);
+    return true;
+}
+
+/* True for a code object of a program. CPython puts frames of its own between the program's
+ * (`_Py_InitCleanup`, around an `__init__`): their code has no file, or its name for one, and no
+ * line. */
+bool gs_frames_is_code(const struct gs_frames *f, uintptr_t code);
+
+/* What a code object says, for as long as it lives: it never changes. Any thread. */
+struct gs_code_text {
+    uint32_t first_line;
+    struct gs_text lines; /* co_linetable, where it stands */
+    size_t name_size, file_size;
+    char name[1024], file[4096]; /* UTF-8, cut where it is longer */
+};
+void gs_frames_read(const struct gs_frames *f, uintptr_t code, struct gs_code_text *to);
+
+#endif

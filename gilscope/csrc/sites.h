@@ -1,0 +1,64 @@
+/* Where in the program the GIL was let go: stacks of Python frames, each under one number.
+ *
+ * A site is a frame at an instruction, called from another site. Sites are found and made in the
+ * hook of a release, under the GIL's own mutex, so there is one writer at a time; the sampler reads
+ * what is there and has it written. The room for them is bounded: what finds none is counted. */
+#ifndef GILSCOPE_SITES_H
+#define GILSCOPE_SITES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frames.h"
+#include "record.h"
+
+#define GS_LOG2_SITES 17 /* 131,072 */
+#define GS_LOG2_CODES 15 /* 32,768 code objects */
+
+#define GS_SITE_FRAMES 4 /* of a short hold so many are kept */
+#define GS_MOST_FRAMES 256
+
+struct gs_site_slot {
+    uintptr_t code;
+    uint32_t offset, parent;
+    uint32_t site; /* 0: free */
+    uint32_t unused;
+};
+
+struct gs_sites {
+    struct gs_frames frames;
+    void (*pin)(void *object);  /* takes a reference: the code must stay where it is */
+    struct gs_site_slot *slots; /* open addressing, twice as many as sites */
+    struct gs_site *list;       /* by number */
+    struct gs_code_slot {
+        uintptr_t code;
+        uint32_t number;
+        bool shim; /* a frame of the interpreter's own */
+    } *code_slots;
+    uintptr_t *codes; /* by number */
+    _Atomic uint32_t n_sites, n_codes;
+    _Atomic uint64_t missed;   /* releases that found no room */
+    uint32_t used, used_codes; /* slots */
+    /* the sampler's own */
+    uint32_t told_sites, told_codes;
+    struct gs_code_text text;
+};
+
+/* Before hooks use it. False where memory cannot be had. */
+bool gs_sites_open(struct gs_sites *s, const struct gs_frames *frames, void (*pin)(void *object));
+
+/* The site of the thread's innermost frame. Under the GIL's mutex, by the thread whose state is
+ * given. `whole`: keep the whole stack. Allocates nothing; takes a reference to each code object
+ * that it sees for the first time. */
+uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole);
+
+/* The sampler only. Describes sites that it has not described yet: fills a block of the spool, at
+ * most `most` bytes with what follows it. Returns how many bytes follow; 0 when nothing is new. */
+size_t gs_sites_tell(struct gs_sites *s, struct gs_sites_block *block, size_t most);
+
+/* When nobody uses it any more. Gives back each code object with `unpin`; NULL: leaves them. */
+void gs_sites_close(struct gs_sites *s, void (*unpin)(void *object));
+
+#endif
