@@ -20,6 +20,7 @@ class Proof(TypedDict):
 @type_check_only
 class Cost(TypedDict):
     event_ns: float
+    located_ns: float
     bare_call_ns: float
     clock_read_ns: float
 

@@ -127,11 +127,18 @@ def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) ->
         "edges_reason": reason,
         "period_s": options.period_ns(exact=exact) / 1e9,
         "clock": _core.prove(probe=False, observe=False)["clock"],
+        "library_paths": _library_paths(),
         "interval_argument": options.switch_interval is not None,
         "complete": False,
         "not_measured": [],
         **known,
     }
+
+
+def _library_paths() -> list[str]:
+    """Return folders whose code is not the program's own."""
+    packages = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")]
+    return [os.path.dirname(os.__file__), *packages, os.path.dirname(__file__)]
 
 
 def _version() -> str:

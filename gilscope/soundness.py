@@ -206,6 +206,7 @@ _OPTIONAL: dict[str, Check] = {
     "transitions": (_is_count_or_null, "a count or null"),
     "period_s": (_is_number, "seconds"),
     "argv": _TEXTS,
+    "library_paths": _TEXTS,
 }
 
 

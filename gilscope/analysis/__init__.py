@@ -21,6 +21,7 @@ from gilscope.analysis.handoffs import handoffs
 from gilscope.analysis.holds import blame, holds
 from gilscope.analysis.intervals import switch_interval
 from gilscope.analysis.overhead import overhead
+from gilscope.analysis.sites import keeps_gil, sites
 from gilscope.analysis.threads import threads
 from gilscope.analysis.windows import fairness, timeline
 
@@ -32,7 +33,9 @@ __all__ = [
     "findings",
     "handoffs",
     "holds",
+    "keeps_gil",
     "overhead",
+    "sites",
     "switch_interval",
     "threads",
     "timeline",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis.convoys import convoys
-from gilscope.analysis.holds import holds
+from gilscope.analysis.gils import NO_SITE
+from gilscope.analysis.holds import late
 from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.analysis.overhead import overhead
+from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.source import Source, of
 from gilscope.analysis.threads import threads
 from gilscope.units import duration, percent, printable
@@ -24,8 +27,6 @@ BUSY = 0.85
 MANY_HANDOFFS_PER_S = 1000
 UNFAIR = 0.9
 """Jain's index of the time CPU-bound threads ran, below which one is favoured."""
-LONG = 4
-"""A hold is long that made each waiter wait so many switch intervals, where its drop request is not known."""
 _ROWS = 10  # of evidence
 
 
@@ -57,6 +58,36 @@ class _Facts:
     def interval(self) -> int:
         """The switch interval in force at the end, in nanoseconds."""
         return int(self.source.interval_at(np.array([self.source.duration]))[0])
+
+    @property
+    def located(self) -> bool:
+        return len(self.source.table("sites")) > 0
+
+    @functools.cached_property
+    def places(self) -> Places:
+        return places(self.source, "line", "program")
+
+    def where(self, threads: Any) -> str:
+        """Say at which line of the program threads held the GIL longest, where that is known."""
+        if not self.located:
+            return ""
+        held = np.zeros(len(self.places))
+        for gil in self.source.gils:
+            mine = np.isin(gil.runs.thread, np.asarray(threads))
+            at = self.places.of(gil.runs.sites[mine])
+            held += np.bincount(at, gil.runs.duration[mine], minlength=len(held))
+        longest = int(held.argmax())
+        known = held[longest] > 0 and longest != len(held) - 1
+        return f"mostly in {printable(labelled(self.places, [longest])[0])}" if known else ""
+
+    def place(self, site: int) -> str:
+        """Say where a hold ended, and from which line of the program, where that is known."""
+        if not self.located or site == NO_SITE:
+            return ""
+        inner = places(self.source, "line", "innermost")
+        at = labelled(inner, [inner.of_site[site]])[0]
+        own = labelled(self.places, [self.places.of_site[site]])[0]
+        return f"in {printable(at)}" + (f", called from {printable(own)}" if own != at else "")
 
     def worth(self, lost: float) -> bool:
         return lost >= WORTH_SAYING * self.wall
@@ -129,6 +160,10 @@ def _severity(facts: _Facts, lost: float) -> str:
     return "high" if share >= 0.25 else "medium" if share >= 0.05 else "low"
 
 
+def _also(where: str) -> str:
+    return f" ({where})" if where else ""
+
+
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     shown = frame[:_ROWS]
     rows: list[dict[str, Any]] = shown.astype(object).where(shown.notna(), None).to_dict("records")
@@ -158,12 +193,13 @@ def _saturated(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
         if held_share < BUSY or not facts.worth(lost):
             continue
         want = float((busy.run_ns + busy.wait_ns).sum()) / facts.wall
+        where = _also(facts.where(busy.thread))
         yield Finding(
             "saturated",
             _severity(facts, lost),
             int(lost),
             f"{len(busy)} CPU-bound threads want {100 * want:.0f} % of one GIL and wait {duration(lost)} for "
-            f"one another; it is held {percent(held_share)} of the time.",
+            f"one another; it is held {percent(held_share)} of the time{where}.",
             "Threads cannot make this faster: use processes, interpreters with a GIL of their own (3.14), "
             "a free-threaded build, or native code that lets the GIL go.",
             _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "slowdown"]]),
@@ -172,19 +208,19 @@ def _saturated(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
 
 def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
     episodes = convoys(t)
-    for (_, who, _, holder), group in episodes.groupby(
+    for (_, who, other, holder), group in episodes.groupby(
         ["thread", "thread_name", "holder", "holder_name"], sort=False
     ):
         lost, rounds = float(group.lost_ns.sum()), int(group.rounds.sum())
         if not facts.worth(lost):
             continue
-        smaller = facts.interval / 10
+        smaller, where = facts.interval / 10, _also(facts.where([other]))
         yield Finding(
             "convoy",
             _severity(facts, lost),
             int(lost),
             f"{printable(who)} comes back from {duration(group.idle_ns.sum() / rounds)} of its own work "
-            f"and waits {duration(lost / rounds)} for {printable(holder)}, {rounds} times: "
+            f"and waits {duration(lost / rounds)} for {printable(holder)}{where}, {rounds} times: "
             f"{duration(lost)} lost.",
             f"It pays the switch interval each time: one of {duration(smaller)} could return up to "
             f"{duration(lost * (1 - smaller / facts.interval))} (gilscope sweep SCRIPT tells). Better, move "
@@ -194,21 +230,20 @@ def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
 
 
 def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
-    h = holds(t, over=2 * facts.interval / 1e9)
-    # Who is asked to let go does so within microseconds, unless it is in a call that does not look.
-    deaf = h.overrun_ns >= facts.interval
-    h = h[deaf.fillna(h.inflicted_ns > LONG * facts.interval * h.waiters).astype(bool)]
+    h = late(t, facts.interval)
     for who, group in h.groupby("thread", sort=False):
         lost = float(group.inflicted_ns.sum())
         if not facts.worth(lost):
             continue
         name = printable(facts.source.names[int(str(who))])
         times = "once" if len(group) == 1 else f"{len(group)} times"
+        where = _also(facts.place(int(group["site"].fillna(NO_SITE).iloc[0])))
         yield Finding(
             "long_hold",
             _severity(facts, lost),
             int(lost),
-            f"{name} kept the GIL for up to {duration(group.duration_ns.max())} in one piece, {times}, "
+            f"{name} kept the GIL for up to {duration(group.duration_ns.max())} in one piece{where}, "
+            f"{times}, "
             f"at first at {group.start_ns.min() / 1e9:.3f} s; up to {group.waiters.max()} threads "
             f"waited, {duration(lost)} in all.",
             "Such a hold is one call into native code that does not let the GIL go: give it less at a "

@@ -13,6 +13,8 @@ from gilscope.spans import Coverage, Int, Mask, is_sorted, union
 
 NO_TIME = -1
 """Stands for null in arrays of times."""
+NO_SITE = -1
+"""Stands for null in arrays of sites."""
 RUN, WAIT = 0, 1
 FORCED, VOLUNTARY, OPEN = 0, 1, 2
 
@@ -25,7 +27,8 @@ class Spans:
     """Intervals of one state and one GIL; arrays of one length, times in observed nanoseconds.
 
     In a trace with holes ``raw_start`` is the start in nanoseconds since the start of the trace, and
-    ``whole`` is false where a hole touches the interval, so that its length is not known.
+    ``whole`` is false where a hole touches the interval, so that its length is not known. ``site`` is a
+    row of the table ``sites``, `NO_SITE` where it is not known.
     """
 
     thread: Threads
@@ -34,6 +37,7 @@ class Spans:
     release: npt.NDArray[np.int8]
     raw_start: Int | None = None
     whole: Mask | None = None
+    site: npt.NDArray[np.int32] | None = None
 
     @property
     def duration(self) -> Int:
@@ -66,7 +70,13 @@ class Spans:
             self.release[which],
             None if self.raw_start is None else self.raw_start[which],
             None if self.whole is None else self.whole[which],
+            None if self.site is None else self.site[which],
         )
+
+    @property
+    def sites(self) -> npt.NDArray[np.int32]:
+        """The site of each."""
+        return np.full(len(self), NO_SITE, np.int32) if self.site is None else self.site
 
 
 NO_SPANS = Spans(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
@@ -75,6 +85,7 @@ NO_SPANS = Spans(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.in
 def behind_one_another(parts: list[Spans]) -> Spans:
     """Return several spans as one."""
     holes = any(part.whole is not None for part in parts)
+    located = any(part.site is not None for part in parts)
     return Spans(
         np.concatenate([part.thread for part in parts]),
         np.concatenate([part.start for part in parts]),
@@ -82,6 +93,7 @@ def behind_one_another(parts: list[Spans]) -> Spans:
         np.concatenate([part.release for part in parts]),
         np.concatenate([part.at for part in parts]) if holes else None,
         np.concatenate([part.whole for part in parts if part.whole is not None]) if holes else None,
+        np.concatenate([part.sites for part in parts]) if located else None,
     )
 
 

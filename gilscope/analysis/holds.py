@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 from numbers import Real
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
-from gilscope.analysis.gils import NO_TIME, OPEN, Gil, Spans, Threads
+from gilscope.analysis.gils import NO_SITE, NO_TIME, OPEN, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
 from gilscope.schema import RELEASES
 from gilscope.spans import Int, longest_first, overlaps
 
+LONG = 4
+"""A hold is long that made each waiter wait so many switch intervals, where its drop request is not known."""
 _MOST_CELLS = 25_000_000
 
 
@@ -33,8 +37,9 @@ def holds(t: AnyTrace, over: float | None = None) -> pd.DataFrame:
         Columns ``thread``, ``thread_name`` (category), ``interpreter``, ``start_ns``, ``duration_ns``
         (int64), ``release`` (category: forced, voluntary, open; null with sampled edges), ``waiters``
         (threads that waited meanwhile; int64), ``inflicted_ns`` (int64), ``overrun_ns`` (how long the hold
-        went on after the drop request of the thread that took over; Int64, null where that did not ask). Of
-        a hold that a hole touches the part that is known, and no overrun. With sampled edges all are as
+        went on after the drop request of the thread that took over; Int64, null where that did not ask),
+        ``site`` (a row of the table ``sites``, where it ended; Int32, null where that is not known). Of a
+        hold that a hole touches the part that is known, and no overrun. With sampled edges all are as
         sharp as the period.
 
     Raises:
@@ -67,7 +72,7 @@ def _longest_first(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
     # Asked of holds in order of time, where searching is fast; then brought into order.
-    runs, overrun = gil.runs, _overrun(source, gil)
+    runs, overrun = gil.runs, overruns(source, gil)
     if least >= 0:
         longer = np.flatnonzero(runs.duration > least)
         runs, overrun = runs[longer], overrun[longer]
@@ -75,7 +80,7 @@ def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
     waiters = _waiters(source, gil, runs)
     duration = runs.duration
     order = longest_first(duration)
-    thread, overrun = runs.thread[order], overrun[order]
+    thread, overrun, site = runs.thread[order], overrun[order], runs.sites[order]
     return pd.DataFrame(
         {
             "thread": thread,
@@ -87,6 +92,7 @@ def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
             "waiters": waiters[order],
             "inflicted_ns": inflicted[order],
             "overrun_ns": pd.arrays.IntegerArray(overrun, overrun == NO_TIME),
+            "site": pd.arrays.IntegerArray(site, site == NO_SITE),
         },
         copy=False,
     )
@@ -104,8 +110,11 @@ def _waiters(source: Source, gil: Gil, runs: Spans) -> Int:
     return np.bincount(np.unique(np.concatenate(pairs)) // max(n, 1), minlength=len(runs))
 
 
-def _overrun(source: Source, gil: Gil) -> Int:
-    """Return how long each hold went on after its drop request; the hand-off that ended it tells."""
+def overruns(source: Source, gil: Gil) -> Int:
+    """Return how long each hold went on after its drop request; the hand-off that ended it tells.
+
+    `NO_TIME` where it did not ask.
+    """
     runs = gil.runs
     out = np.full(len(runs), NO_TIME, np.int64)
     mine = np.flatnonzero(source.numbers("handoffs", "interpreter") == gil.interpreter)
@@ -137,22 +146,36 @@ def _ends(source: Source, end: Int, thread: Threads) -> tuple[Int, Int, Int]:
     return key, np.arange(len(key)) - np.searchsorted(key, key, "left"), order
 
 
-def blame(t: AnyTrace) -> pd.DataFrame:
+def late(t: AnyTrace, interval_ns: int) -> pd.DataFrame:
+    """Return the rows of `holds` that did not let go when they were asked to, for a switch interval or more.
+
+    Who is asked does so within microseconds, unless it is in a call that does not look.
+    """
+    h = holds(t, over=2 * interval_ns / 1e9)
+    deaf = h.overrun_ns >= interval_ns
+    return h[deaf.fillna(h.inflicted_ns > LONG * interval_ns * h.waiters).astype(bool)]
+
+
+def blame(t: AnyTrace, by: Literal["thread", "line", "function", "file"] = "thread") -> pd.DataFrame:
     """Return how long each thread waited while each other thread held the GIL, and while it was free.
 
     Each row adds up to what the thread waited in all, to the nanosecond.
 
     Args:
         t: a trace, its path, or its tables.
+        by: ``"thread"``, or what makes a place in the program: a row for each place where a thread last let
+            go before it waited, a column for each at which others let go when they had held.
 
     Returns:
         A matrix of nanoseconds (int64): waiting threads down (index ``waiter``), holders across, by number
         (columns of int, those who made nobody wait left out), and a last column ``free``. Names are in
-        ``threads(t)``. With sampled edges further columns ``N_low`` and ``N_high``, ``free_low`` and
-        ``free_high`` hold 95 % intervals (float64, see `gilscope.analysis`).
+        ``threads(t)``; places are texts (``function (file:line)``). With sampled edges further columns
+        ``N_low`` and ``N_high``, ``free_low`` and ``free_high`` hold 95 % intervals (float64, see
+        `gilscope.analysis`).
 
     Raises:
-        OptionError: the matrix would have more than 25 million cells.
+        OptionError: ``by`` is none of those, the matrix would have more than 25 million cells, or the trace
+            has no sites.
 
     Example:
         >>> import gilscope
@@ -162,58 +185,82 @@ def blame(t: AnyTrace) -> pd.DataFrame:
         'free'
     """
     source = of(t)
+    if by != "thread":
+        return _blame_places(source, places(source, by, "innermost"))
     edges = estimates.edges(source)
     windows = [(0, source.wall)] if source.exact else list(itertools.pairwise(edges.tolist()))
-    n = len(source.names)
-    waiters, holders = _present(source)
-    cells = len(waiters) * (len(holders) + 1) * len(windows)
-    if cells > _MOST_CELLS:
-        raise OptionError(
-            f"a matrix of {len(waiters)} waiting threads and {len(holders)} holders is too large; use "
-            "holds(t), or leave threads out of the tables"
-        )
-    row, column = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    row[waiters], column[holders] = np.arange(len(waiters)), np.arange(len(holders))
-    matrices = np.zeros((len(windows), len(waiters), len(holders) + 1), np.int64)
-    for matrix, (begin, end) in zip(matrices, windows, strict=True):
-        for gil in source.gils:
-            _add_blame(matrix, _within(gil.waits, int(begin), int(end)), gil.runs, row, column)
-    return _blame_frame(source, matrices, waiters, holders)
+    who = [(gil.waits.thread.astype(np.int64), gil.runs.thread.astype(np.int64)) for gil in source.gils]
+    matrix = _Matrix(source, who, len(windows), len(source.names))
+    for cells, (begin, end) in zip(matrix.cells, windows, strict=True):
+        matrix.add(cells, int(begin), int(end))
+    return _blame_frame(source, matrix)
 
 
-def _present(source: Source) -> tuple[Int, Int]:
-    """Return who waited, and who held the GIL meanwhile."""
-    waited = [gil.waits.thread[gil.waits.end > gil.waits.start] for gil in source.gils]
-    held = [gil.runs.thread[gil.waiting.within(gil.runs.start, gil.runs.end) > 0] for gil in source.gils]
-    return np.unique(np.concatenate(waited)), np.unique(np.concatenate(held))
+def _blame_places(source: Source, found: Places) -> pd.DataFrame:
+    where = [(found.of(gil.waits.sites), found.of(gil.runs.sites)) for gil in source.gils]
+    matrix = _Matrix(source, where, 1, len(found))
+    matrix.add(matrix.cells[0], 0, source.wall)
+    return pd.DataFrame(
+        matrix.cells[0],
+        index=pd.Index(labelled(found, matrix.waiters), name="waiter", dtype=object),
+        columns=pd.Index([*labelled(found, matrix.holders), "free"], dtype=object),
+    )
 
 
-def _within(waits: Spans, begin: int, end: int) -> Spans:
-    start, stop = np.maximum(waits.start, begin), np.minimum(waits.end, end)
-    kept = stop > start
-    return Spans(waits.thread, start, stop, waits.release)[kept]
+class _Matrix:
+    """How long each of some keys waited during the holds of each other one.
+
+    Args:
+        source: a trace.
+        keys: of each of its GILs, the key of each wait and of each hold.
+        layers: how many matrices there are to fill.
+        n: keys are below this.
+    """
+
+    def __init__(self, source: Source, keys: list[tuple[Int, Int]], layers: int, n: int) -> None:
+        self._gils, self._keys = source.gils, keys
+        pairs = list(zip(source.gils, keys, strict=True))
+        # Who waited, and who held the GIL meanwhile.
+        waited = [wait[gil.waits.end > gil.waits.start] for gil, (wait, _) in pairs]
+        held = [run[gil.waiting.within(gil.runs.start, gil.runs.end) > 0] for gil, (_, run) in pairs]
+        self.waiters, self.holders = np.unique(np.concatenate(waited)), np.unique(np.concatenate(held))
+        if len(self.waiters) * (len(self.holders) + 1) * layers > _MOST_CELLS:
+            raise OptionError(
+                f"a matrix of {len(self.waiters)} who waited and {len(self.holders)} who held is too large; "
+                "use holds(t), or leave threads out of the tables"
+            )
+        self._row, self._column = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self._row[self.waiters] = np.arange(len(self.waiters))
+        self._column[self.holders] = np.arange(len(self.holders))
+        self.cells = np.zeros((layers, len(self.waiters), len(self.holders) + 1), np.int64)
+
+    def add(self, cells: Int, begin: int, end: int) -> None:
+        """Add to one layer what was waited between two instants."""
+        for gil, (wait, run) in zip(self._gils, self._keys, strict=True):
+            start, stop = np.maximum(gil.waits.start, begin), np.minimum(gil.waits.end, end)
+            kept = stop > start
+            self._add(cells, self._row[wait[kept]], start[kept], stop[kept], gil.runs, self._column[run])
+
+    @staticmethod
+    def _add(cells: Int, row: Int, start: Int, stop: Int, runs: Spans, column: Int) -> None:
+        rows, columns = cells.shape
+        # Exact: sums of integers stay below 2**53 ns, 104 days of waiting.
+        left = np.bincount(row, (stop - start).astype(np.float64), minlength=rows).astype(np.int64)
+        for which, other, ns in overlaps(start, stop, runs.start, runs.end):
+            cell = row[which] * columns + column[other]
+            held = np.bincount(cell, ns, minlength=cells.size).astype(np.int64).reshape(rows, columns)
+            cells += held
+            left -= held.sum(axis=1)
+        cells[:, -1] += left  # while nobody held it
 
 
-def _add_blame(matrix: Int, waits: Spans, runs: Spans, row: Int, column: Int) -> None:
-    rows, columns = matrix.shape
-    mine = row[waits.thread]
-    # Exact: sums of integers stay below 2**53 ns, 104 days of waiting.
-    left = np.bincount(mine, waits.duration.astype(np.float64), minlength=rows).astype(np.int64)
-    for which, other, ns in overlaps(waits.start, waits.end, runs.start, runs.end):
-        cell = mine[which] * columns + column[runs.thread[other]]
-        held = np.bincount(cell, ns, minlength=matrix.size).astype(np.int64).reshape(rows, columns)
-        matrix += held
-        left -= held.sum(axis=1)
-    matrix[:, -1] += left  # while nobody held it
-
-
-def _blame_frame(source: Source, matrices: Int, waiters: Int, holders: Int) -> pd.DataFrame:
-    columns: list[object] = [*holders.tolist(), "free"]
-    index = pd.Index(waiters, name="waiter")
-    frame = pd.DataFrame(matrices.sum(axis=0), index=index, columns=pd.Index(columns, dtype=object))
+def _blame_frame(source: Source, matrix: _Matrix) -> pd.DataFrame:
+    columns: list[object] = [*matrix.holders.tolist(), "free"]
+    index = pd.Index(matrix.waiters, name="waiter")
+    frame = pd.DataFrame(matrix.cells.sum(axis=0), index=index, columns=pd.Index(columns, dtype=object))
     if source.exact:
         return frame
-    half = estimates.half_widths(source, np.moveaxis(matrices, 0, -1)) * source.wall
+    half = estimates.half_widths(source, np.moveaxis(matrix.cells, 0, -1)) * source.wall
     for i, name in enumerate(columns):
         frame[f"{name}_low"] = np.maximum(frame[name] - half[:, i], 0.0)
         frame[f"{name}_high"] = frame[name] + half[:, i]

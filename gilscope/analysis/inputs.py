@@ -24,6 +24,7 @@ _NEEDED = {
     "switch_intervals": ("time_ns", "interval_ns"),
     "samples": ("time_ns",),
     "marks": ("thread", "name", "start_ns"),
+    "sites": ("site", "function"),
 }
 
 AnyTable: TypeAlias = "pa.Table | pd.DataFrame"

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from gilscope import schema
 from gilscope.analysis.gils import (
+    NO_SITE,
     NO_SPANS,
     NO_TIME,
     RUN,
@@ -147,9 +148,10 @@ class Source:
         )
         end = start + end
         state = codes(batch["state"], schema.STATES)
-        rows = Spans(thread, start, end, codes(batch["release"], schema.RELEASES))
+        release, site = codes(batch["release"], schema.RELEASES), _sites(batch["site"])
+        rows = Spans(thread, start, end, release, site=site)
         if self.lost_ns:
-            rows = Spans(thread, self.observed(start), self.observed(end), rows.release, start)
+            rows = Spans(thread, self.observed(start), self.observed(end), release, start, site=site)
             inside = self.in_hole(start)
             rows, state, interpreter = _without_holes(rows, end, inside, state, interpreter)
         for number in np.unique(interpreter).tolist():
@@ -162,6 +164,14 @@ class Source:
         seen += [self.numbers("handoffs", "to_thread"), self.numbers("marks", "thread")]
         most = max((int(s.max()) for s in seen if len(s)), default=-1)
         return [known.get(i) or f"thread {i}" for i in range(max(most, *known, -1) + 1)]
+
+
+def _sites(column: pa.Array) -> npt.NDArray[np.int32] | None:
+    """Return rows of the table ``sites``; None where none is known, as in traces without sites."""
+    if column.null_count == len(column):
+        return None
+    sites: npt.NDArray[np.int32] = column.fill_null(NO_SITE).to_numpy()
+    return sites
 
 
 def _without_holes(

@@ -614,8 +614,10 @@ static double per_call(int (*call)(pthread_cond_t *), pthread_cond_t *cond, uint
     return (double)(gs_clock_ns(CLOCK_MONOTONIC) - start) / n;
 }
 
-void gs_probe_cost(uint32_t n, double *hooked_ns, double *bare_ns)
+void gs_probe_cost(uint32_t n, const struct gs_layout *l, double *hooked_ns, double *bare_ns)
 {
+    if (l)
+        probe.layout = *l;
     pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
     atomic_store(&probe.cond, &cond);
     *hooked_ns = per_call(on_signal, &cond, n);

@@ -60,8 +60,8 @@ int gs_probe_slots(void);
 const void *gs_probe_slot(int i);
 
 /* Times `n` calls of the release hook on a condition of its own, and as many of the real call that
- * it leads to; the difference is what an event costs. No trace may be on. With gs_probe_locate()
- * the caller holds the GIL. */
-void gs_probe_cost(uint32_t n, double *hooked_ns, double *bare_ns);
+ * it leads to; the difference is what an event costs. No trace may be on. After
+ * gs_probe_locate() the caller holds the GIL, and `l` says where it is; else it may be NULL. */
+void gs_probe_cost(uint32_t n, const struct gs_layout *l, double *hooked_ns, double *bare_ns);
 
 #endif

@@ -2,6 +2,7 @@
 #include "recorder.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -360,6 +361,24 @@ void gs_recorder_finish(void)
         gs_sites_close(&now.sites, now.unpin);
     now.locating = false;
     atomic_store(&now.busy, false);
+}
+
+double gs_recorder_located_cost(const struct gs_options *o, uint32_t n)
+{
+    char why[320];
+    struct gs_layout layout;
+    struct gs_frames frames;
+    double hooked, bare;
+    if (!gs_layout_prove(&layout, o->python_hex, o->tstate, o->interp, o->interval_us, why,
+                         sizeof why) ||
+        !gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, why, sizeof why) ||
+        !gs_sites_open(&now.sites, &frames, o->pin))
+        return NAN;
+    gs_probe_locate(&now.sites, UINT64_MAX);
+    gs_probe_cost(n, &layout, &hooked, &bare);
+    gs_probe_locate(NULL, 0);
+    gs_sites_close(&now.sites, o->unpin);
+    return hooked;
 }
 
 uint32_t gs_recorder_ask_flush(void)

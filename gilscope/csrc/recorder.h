@@ -62,6 +62,10 @@ void gs_recorder_stop(void);
 void gs_recorder_join(struct gs_outcome *out);
 void gs_recorder_finish(void);
 
+/* What a call of the release hook costs that finds the site of the caller; not a number where sites
+ * cannot be had. The caller holds the GIL, no recording is on, and a ring is bound. */
+double gs_recorder_located_cost(const struct gs_options *o, uint32_t n);
+
 /* Has all that is recorded by now written to the file: ask with the GIL, while a recording is on,
  * then wait without it. */
 uint32_t gs_recorder_ask_flush(void);

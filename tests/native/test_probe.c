@@ -424,7 +424,7 @@ static void the_cost_of_an_event_is_measured(void)
     /* The least of several: what a busy machine adds to one of them is no cost of a hook. */
     for (int i = 0; i < 10; i++) {
         double with_hook = 0, without = 0;
-        gs_probe_cost(100000, &with_hook, &without);
+        gs_probe_cost(100000, NULL, &with_hook, &without);
         hooked = with_hook < hooked ? with_hook : hooked;
         bare = without < bare ? without : bare;
     }

@@ -1,0 +1,107 @@
+"""Places in the program: what sites are gathered by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gilscope.analysis.gils import NO_SITE
+from gilscope.analysis.source import Source
+from gilscope.errors import OptionError
+from gilscope.spans import Int
+
+By = Literal["line", "function", "file"]
+Frame = Literal["innermost", "program"]
+
+NOT_KNOWN = "(not known)"
+"""Function of the place that stands for all holds and waits whose site is not known."""
+
+_COLUMNS: dict[str, list[str]] = {
+    "line": ["function", "file", "line"],
+    "function": ["function", "file", "first_line"],
+    "file": ["file"],
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places, numbered; the last one stands for what is not known.
+
+    Args:
+        names: columns ``function``, ``file`` and ``line``, a row a place.
+        of_site: the place of each site; of `NO_SITE`, the last position, too.
+    """
+
+    names: pd.DataFrame
+    of_site: Int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of(self, sites: npt.NDArray[np.int32]) -> Int:
+        """Return the places of sites."""
+        return self.of_site[sites]
+
+
+def places(source: Source, by: str, frame: str) -> Places:
+    """Return the places in a trace.
+
+    Args:
+        source: the trace.
+        by: what makes a place: see `By`.
+        frame: which frame of a stack names it: the innermost, or the innermost one of the program itself,
+            outside the libraries.
+
+    Raises:
+        OptionError: ``by`` or ``frame`` is none of those, or the trace has no sites.
+    """
+    for name, value, allowed in (("by", by, get_args(By)), ("frame", frame, get_args(Frame))):
+        if value not in allowed:
+            raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+    table = source.table("sites")
+    if not len(table):
+        raise OptionError(
+            "this trace does not say where in the program the GIL was let go; record it with exact edges "
+            "and sites=True (the default)"
+        )
+    sites = table.to_pandas()
+    key = sites[_COLUMNS[by]]
+    place, unique = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).fillna("")))
+    first = pd.Series(np.arange(len(place))).groupby(place).first().to_numpy()
+    names = sites.iloc[first][["function", "file", "line"]].reset_index(drop=True)
+    if by != "line":
+        names["line"] = sites["first_line"].iloc[first].reset_index(drop=True) if by == "function" else None
+    if by == "file":
+        names["function"] = None
+    del unique
+    if frame == "program":
+        place = place[_of_program(source, sites)]
+    nowhere = pd.DataFrame({"function": [NOT_KNOWN], "file": [None], "line": [None]})
+    names = pd.concat([names.astype(object), nowhere.astype(object)], ignore_index=True)
+    names = names.astype({"line": "Int32"})
+    return Places(names, np.concatenate((place.astype(np.int64), [len(names) - 1])))
+
+
+def _of_program(source: Source, sites: pd.DataFrame) -> Int:
+    """Return for each site the innermost caller that is no library's, the site itself among them."""
+    libraries = tuple(f"{path}/" for path in source.metadata.get("library_paths", ()))
+    file = sites["file"].fillna("").to_numpy(object)
+    own = [bool(f) and not f.startswith(("<frozen ", *libraries)) for f in file]
+    parent = sites["parent"].fillna(NO_SITE).astype(np.int64).tolist()
+    found = np.full(len(sites), NO_SITE, np.int64)
+    for site, above in enumerate(parent):  # callers come first
+        found[site] = site if own[site] else found[above] if above >= 0 else NO_SITE
+    return np.where(found >= 0, found, np.arange(len(sites)))
+
+
+def labelled(places: Places, which: Any) -> list[str]:
+    """Return places as one text each: function, file and line."""
+    rows = places.names.iloc[which]
+    return [
+        function if pd.isna(file) else f"{function} ({file}{'' if pd.isna(line) else f':{line}'})"
+        for function, file, line in zip(rows["function"], rows["file"], rows["line"], strict=True)
+    ]

@@ -1,0 +1,162 @@
+"""Which lines of code held the GIL, and whom they made wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gilscope.analysis.gils import FORCED, NO_SITE, NO_TIME, VOLUNTARY, Gil
+from gilscope.analysis.holds import late, overruns
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.places import By, Frame, labelled, places
+from gilscope.analysis.source import Source, of
+from gilscope.spans import Int, Mask, group_quantiles, overlaps
+
+_SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns", "overhead_ns")
+
+
+def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFrame:
+    """Return what each line of code cost that let the GIL go, the costliest for others first.
+
+    A hold belongs to the line at which it ended: what ran before it in the same hold is in it too. A C
+    function belongs to the line that called it. Rows add up to the trace: their ``held_ns`` to the time the
+    GIL was held, ``inflicted_ns`` to the time threads waited while it was held, ``overhead_ns`` to the
+    hand-off overhead after the first hold.
+
+    Args:
+        t: a trace, its path, or its tables.
+        by: ``"line"``, ``"function"`` or ``"file"``.
+        frame: ``"innermost"`` takes the line that let go, wherever it is; ``"program"`` the innermost line
+            outside the standard library and installed packages, where there is one among the callers that
+            were kept.
+
+    Returns:
+        Columns ``function``, ``file``, ``line`` (Int32; the function's first one by function), ``held_ns``,
+        ``holds``, ``longest_ns``, ``forced``, ``voluntary`` (releases), ``inflicted_ns`` (what threads waited
+        during these holds, added up), ``overhead_ns`` (what threads waited afterwards, while the GIL was
+        free, not added up; all int64), ``response_p50_ns`` and ``response_max_ns`` (from a drop request to
+        the release that obeyed it; float64, null where none was), ``victim`` (the thread that waited
+        longest during them; Int32) and ``victim_name``, ``victim_ns`` (Int64; null where nobody waited).
+        A row with the function ``(not known)`` holds what was let go outside Python frames, and in
+        interpreters with a GIL of their own.
+
+    Raises:
+        OptionError: an argument is none of those, or the trace has no sites (sampled edges, ``sites=False``).
+
+    Example:
+        >>> import gilscope, time
+        >>> with gilscope.trace(None) as t:
+        ...     time.sleep(0.001)
+        >>> list(gilscope.analysis.sites(t).columns[:4])
+        ['function', 'file', 'line', 'held_ns']
+    """
+    source = of(t)
+    where = places(source, by, frame)
+    sums = {name: np.zeros(len(where), np.int64) for name in _SUMS}
+    victims = np.zeros((len(where), len(source.names)), np.int64)
+    response = []
+    for gil in source.gils:
+        place = where.of(gil.runs.sites)
+        _add(sums, gil, place)
+        _add_victims(victims, gil, place)
+        late = overruns(source, gil)
+        response.append(np.stack((place[late != NO_TIME], late[late != NO_TIME])))
+    found = where.names.assign(**sums)
+    found = found.assign(**_responses(np.concatenate(response, axis=1), len(where)))
+    found = found.assign(**_worst(source, victims))
+    found = found[found["holds"] > 0]
+    return found.sort_values(["inflicted_ns", "held_ns"], ascending=False, kind="stable", ignore_index=True)
+
+
+def _counted(place: Int, n: int, which: Mask | None = None) -> Int:
+    return np.bincount(place if which is None else place[which], minlength=n)
+
+
+def _summed(place: Int, ns: Int, n: int) -> Int:
+    # Exact: sums of integers stay below 2**53 ns, 104 days.
+    return np.bincount(place, ns.astype(np.float64), minlength=n).astype(np.int64)
+
+
+def _add(sums: dict[str, Int], gil: Gil, place: Int) -> None:
+    n, runs = len(sums["holds"]), gil.runs
+    sums["held_ns"] += _summed(place, runs.duration, n)
+    sums["holds"] += _counted(place, n)
+    np.maximum.at(sums["longest_ns"], place, runs.duration)
+    sums["forced"] += _counted(place, n, runs.release == FORCED)
+    sums["voluntary"] += _counted(place, n, runs.release == VOLUNTARY)
+    sums["inflicted_ns"] += _summed(place, gil.waiting.within(runs.start, runs.end), n)
+    sums["overhead_ns"] += _summed(place, gil.gaps.lost[1:], n)  # the first one is before all holds
+
+
+def _add_victims(victims: Int, gil: Gil, place: Int) -> None:
+    waits, runs, n = gil.waits, gil.runs, victims.shape[1]
+    for which, other, ns in overlaps(waits.start, waits.end, runs.start, runs.end):
+        cell = place[other] * n + waits.thread[which]
+        cells, inverse = np.unique(cell, return_inverse=True)
+        np.add.at(victims.reshape(-1), cells, _summed(inverse, ns, len(cells)))
+
+
+def _responses(response: Int, n: int) -> dict[str, Any]:
+    quantiles = group_quantiles(response[0], response[1], n, [0.5, 1.0])
+    return {"response_p50_ns": quantiles[:, 0], "response_max_ns": quantiles[:, 1]}
+
+
+def _worst(source: Source, victims: Int) -> dict[str, Any]:
+    thread = victims.argmax(axis=1) if victims.shape[1] else np.zeros(len(victims), np.int64)
+    ns = victims[np.arange(len(victims)), thread] if victims.shape[1] else thread
+    thread = np.where(ns > 0, thread, -1)
+    return {
+        "victim": pd.arrays.IntegerArray(thread.astype(np.int32), thread < 0),
+        "victim_name": source.labels(thread),
+        "victim_ns": pd.arrays.IntegerArray(ns, thread < 0),
+    }
+
+
+def keeps_gil(t: AnyTrace) -> pd.DataFrame:
+    """Return the lines whose holds ignored a drop request for longer than the switch interval.
+
+    CPython's interpreter obeys within microseconds; what does not is one call into native code that should
+    let the GIL go. Where the request of a hold is not known, because another thread took over, it counts
+    when its duration exceeds two switch intervals while somebody waited all the while.
+
+    Args:
+        t: a trace, its path, or its tables.
+
+    Returns:
+        Columns ``function``, ``file``, ``line`` (of the line that called), ``calls`` (holds that did not
+        obey in time), ``longest_ns``, ``held_ns``, ``inflicted_ns`` (of those holds; int64),
+        ``response_max_ns`` (float64) and ``called_from`` (the program's own line, where the first is a
+        library's; a text), the costliest first.
+
+    Raises:
+        OptionError: the trace has no sites (sampled edges, ``sites=False``).
+
+    Example:
+        >>> import gilscope, time
+        >>> with gilscope.trace(None) as t:
+        ...     time.sleep(0.001)
+        >>> len(gilscope.analysis.keeps_gil(t))
+        0
+    """
+    source = of(t)
+    interval = int(source.interval_at(np.array([source.duration]))[0])
+    called, program = places(source, "line", "innermost"), places(source, "line", "program")
+    h = late(t, interval)
+    site = h["site"].fillna(NO_SITE).to_numpy(np.int32)
+    by = {"place": called.of(site), "from": program.of(site)}
+    rows = h.assign(**by).groupby(["place", "from"], sort=False)
+    found = rows.agg(
+        calls=("duration_ns", "size"),
+        longest_ns=("duration_ns", "max"),
+        held_ns=("duration_ns", "sum"),
+        inflicted_ns=("inflicted_ns", "sum"),
+        response_max_ns=("overrun_ns", "max"),
+    ).reset_index()
+    names = called.names.iloc[found["place"]].reset_index(drop=True)
+    found = pd.concat([names, found.drop(columns=["place", "from"])], axis=1).assign(
+        response_max_ns=found["response_max_ns"].astype("Float64"),
+        called_from=labelled(program, found["from"]),
+    )
+    return found.sort_values("inflicted_ns", ascending=False, kind="stable", ignore_index=True)
