@@ -13,7 +13,7 @@ import gilscope
 from gilscope import analysis
 from gilscope.errors import OptionError
 from tests.support.analysed import rows
-from tests.support.slow import Interval, Mark, Sample, Thread, Trace
+from tests.support.rows import Interval, Mark, Sample, Thread, Trace
 from tests.support.traces import MS, calm, regions, round_robin, sampled, traces
 
 

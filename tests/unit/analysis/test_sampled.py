@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gilscope import analysis
 from tests.support import slow
-from tests.support.slow import Interval, Trace
+from tests.support.rows import Interval, Trace
 from tests.support.traces import (
     MS,
     calm,
