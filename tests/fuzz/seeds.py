@@ -12,6 +12,9 @@ from tests.support.programs import run_threads, spin
 from tests.support.spools import Spool, appears, says
 
 DATA = Path(__file__).parents[1] / "data"
+RECORDED = 4
+"""Which of the seeds is a trace with tables, recorded with exact edges."""
+
 FACTS = {
     "gilscope_version": "0.1.0",
     "python_version": "3.11.7",

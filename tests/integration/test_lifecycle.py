@@ -334,8 +334,9 @@ def test_ticks_go_on_while_a_c_call_keeps_the_gil():
 
 def test_slots_hold_what_they_held_after_many_starts_beside_a_busy_thread(tmp_path):
     script = """
-import gilscope, threading
+import gilscope, sys, threading
 from gilscope import _core
+sys.setswitchinterval(0.0001)  # or each start and stop waits for the other thread again and again
 before = _core.prove(probe=True, observe=False)["slots"]
 stop = threading.Event()
 busy = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])

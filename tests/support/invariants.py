@@ -1,5 +1,6 @@
 """What is true of every trace, checked on real ones."""
 
+import numpy as np
 import pandas as pd
 
 from gilscope import schema
@@ -48,22 +49,30 @@ def check_waits_end_in_runs(intervals: pd.DataFrame, wall: int) -> None:
     """Every wait ends where a run of the same thread begins, or at the end of the trace."""
     waits = intervals[intervals.state == "wait"]
     runs = intervals[intervals.state == "run"]
-    begins = set(zip(runs.interpreter, runs.thread, runs.start_ns, strict=True))
-    for wait in waits.itertuples():
-        end = wait.start_ns + wait.duration_ns
-        assert (wait.interpreter, wait.thread, end) in begins or end == wall
+    end = waits.start_ns + waits.duration_ns
+    asked, begins = (waits.interpreter, waits.thread, end), (runs.interpreter, runs.thread, runs.start_ns)
+    assert (are_among(asked, begins) | (end == wall)).all()
+
+
+Columns = tuple[pd.Series, ...]
+
+
+def are_among(rows: Columns, found: Columns) -> np.ndarray:
+    """Tell of each of some rows whether it is among others."""
+    return pd.MultiIndex.from_arrays(rows).isin(pd.MultiIndex.from_arrays(found))
 
 
 def check_handoffs(handoffs: pd.DataFrame, intervals: pd.DataFrame) -> None:
     """Each hand-off is a release by one thread, and the next acquire, by another."""
     runs = intervals[intervals.state == "run"]
-    ends = set(zip(runs.interpreter, runs.thread, runs.start_ns + runs.duration_ns, strict=True))
-    begins = set(zip(runs.interpreter, runs.thread, runs.start_ns, strict=True))
-    for h in handoffs.itertuples():
-        assert h.from_thread != h.to_thread
-        assert (h.interpreter, h.from_thread, h.release_ns) in ends
-        assert (h.interpreter, h.to_thread, h.acquire_ns) in begins
-        assert h.gap_ns == h.acquire_ns - h.release_ns >= 0
+    ends = (runs.interpreter, runs.thread, runs.start_ns + runs.duration_ns)
+    begins = (runs.interpreter, runs.thread, runs.start_ns)
+    h = handoffs
+    assert (h.from_thread != h.to_thread).all()
+    assert are_among((h.interpreter, h.from_thread, h.release_ns), ends).all()
+    assert are_among((h.interpreter, h.to_thread, h.acquire_ns), begins).all()
+    assert (h.gap_ns == h.acquire_ns - h.release_ns).all()
+    assert (h.gap_ns >= 0).all()
     asked = handoffs.request_ns.dropna()
     assert (asked <= handoffs.acquire_ns[asked.index]).all()
     dropped = handoffs.drop_request_ns.dropna()

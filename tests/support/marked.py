@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from tests.support.slow import Mark, Trace
+from tests.support.rows import Mark, Trace
 from tests.support.traces import traces
 
 NAMES = (

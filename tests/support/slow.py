@@ -5,271 +5,30 @@ Functions have the names of their twins and return rows as dictionaries, None fo
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
 from itertools import pairwise, zip_longest
-from typing import NamedTuple
 
-import pyarrow as pa
-
-from gilscope import schema
-from gilscope.recording import Recording
+from tests.support.rows import Trace
+from tests.support.slowspans import (
+    Slice,
+    Span,
+    changes_of,
+    gils,
+    interval_at,
+    names,
+    next_holder,
+    observed,
+    quantile,
+    regions,
+    runs_of,
+    share,
+    slices,
+    spans,
+    steals_of,
+    waits_of,
+    wall,
+)
 
 Rows = list[dict]
-
-
-class Thread(NamedTuple):
-    thread: int
-    name: str | None
-    first_ns: int | None
-    last_ns: int | None
-    cpu_ns: int | None = None
-    interpreter: int | None = None
-    native_id: int | None = None
-
-
-class Interval(NamedTuple):
-    thread: int
-    interpreter: int
-    state: str
-    start_ns: int
-    duration_ns: int
-    release: str | None
-
-
-class Handoff(NamedTuple):
-    interpreter: int
-    from_thread: int
-    to_thread: int
-    request_ns: int | None
-    drop_request_ns: int | None
-    release_ns: int
-    acquire_ns: int
-    gap_ns: int | None
-    forced: bool | None
-    waiters: int
-
-
-class SwitchInterval(NamedTuple):
-    time_ns: int
-    interval_ns: int
-    thread: int | None = None
-    source: str = "start"
-
-
-class Sample(NamedTuple):
-    time_ns: int
-    late_ns: int = 0
-    switches: int = 0
-    dropped: int = 0
-
-
-class Mark(NamedTuple):
-    thread: int
-    name: str
-    start_ns: int
-    duration_ns: int | None = None
-    complete: bool = True
-
-
-@dataclass
-class Trace:
-    """A trace in memory: its tables as lists of tuples, and what its metadata says."""
-
-    duration: int
-    threads: list[Thread] = field(default_factory=list)
-    intervals: list[Interval] = field(default_factory=list)
-    handoffs: list[Handoff] = field(default_factory=list)
-    switch_intervals: list[SwitchInterval] = field(default_factory=lambda: [SwitchInterval(0, 5_000_000)])
-    samples: list[Sample] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    edges: str = "exact"
-    ticks: int = 0
-    switches: int = 0
-    sampler_cpu_ns: int | None = 0
-
-    def but(self, **changes) -> Trace:
-        """Return this trace with something else in it."""
-        return replace(self, **changes)
-
-    def tables(self) -> dict[str, pa.Table]:
-        """Return the tables as Arrow has them."""
-        return {
-            name: pa.Table.from_pylist([row._asdict() for row in getattr(self, name)], schema=columns)
-            for name, columns in schema.TABLES.items()
-        }
-
-    def recording(self, **more) -> Recording:
-        """Return what gilscope would have recorded; more is added to its metadata."""
-        metadata = {
-            "edges": self.edges,
-            "duration_ns": self.duration,
-            "ticks": self.ticks,
-            "switches": self.switches,
-        }
-        if self.sampler_cpu_ns is not None:
-            metadata["sampler_cpu_ns"] = self.sampler_cpu_ns
-        return Recording(None, metadata | more, self.tables())
-
-
-@dataclass(frozen=True)
-class Span:
-    """An interval as far as it is known; start and end in observed nanoseconds."""
-
-    thread: int
-    interpreter: int
-    state: str
-    at: int
-    start: int
-    end: int
-    whole: bool
-    release: str | None
-
-    @property
-    def duration(self) -> int:
-        return self.end - self.start
-
-
-class Slice(NamedTuple):
-    """A stretch of observed time in which nothing changes."""
-
-    start: int
-    end: int
-    holder: int | None
-    waiters: list[int]
-
-
-def holes(trace: Trace) -> list[tuple[int, int]]:
-    """Return the time between two ticks in which records were dropped."""
-    found, before = [], 0
-    for sample in trace.samples:
-        tick = min(max(sample.time_ns, 0), trace.duration)
-        if sample.dropped > 0 and tick > before and trace.edges == "exact":
-            found.append((before, tick))
-        before = tick
-    return found
-
-
-def observed(trace: Trace, time: int) -> int:
-    """Return how much of the time up to an instant is known."""
-    return time - sum(min(time, end) - start for start, end in holes(trace) if start < time)
-
-
-def in_hole(trace: Trace, time: int) -> bool:
-    return any(start <= time < end for start, end in holes(trace))
-
-
-def wall(trace: Trace) -> int:
-    return observed(trace, trace.duration)
-
-
-def spans(trace: Trace) -> list[Span]:
-    """Return what is known of intervals; those that lie in a hole are left out."""
-    out = []
-    for thread, interpreter, state, start, duration, release in trace.intervals:
-        a, b = observed(trace, start), observed(trace, start + duration)
-        if (a == b and duration > 0) or (duration == 0 and in_hole(trace, start)):
-            continue
-        out.append(Span(thread, interpreter, state, start, a, b, b - a == duration, release))
-    return out
-
-
-def gils(trace: Trace) -> list[int]:
-    return sorted({s.interpreter for s in spans(trace)}) or [0]
-
-
-def runs_of(trace: Trace, gil: int) -> list[Span]:
-    """Return the holds of a GIL in order of time."""
-    mine = [s for s in spans(trace) if s.state == "run" and s.interpreter == gil]
-    return sorted(mine, key=lambda s: (s.start, s.end))
-
-
-def waits_of(trace: Trace, gil: int) -> list[Span]:
-    return [s for s in spans(trace) if s.state == "wait" and s.interpreter == gil]
-
-
-def names(trace: Trace) -> dict[int, str]:
-    """Return the name of every thread that any table mentions."""
-    seen = {i.thread for i in trace.intervals}
-    seen |= {who for h in trace.handoffs for who in (h.from_thread, h.to_thread)}
-    seen |= {t.thread for t in trace.threads} | {m.thread for m in trace.marks}
-    return {n: f"thread {n}" for n in seen} | {t.thread: t.name for t in trace.threads if t.name}
-
-
-def slices(trace: Trace, gil: int) -> list[Slice]:
-    """Cut observed time wherever somebody begins or ends something."""
-    mine = runs_of(trace, gil) + waits_of(trace, gil)
-    cuts = sorted({0, wall(trace), *(s.start for s in mine), *(s.end for s in mine)})
-    out = []
-    on: list[Span] = []
-    begins: dict[int, list[Span]] = {}
-    for s in mine:
-        begins.setdefault(s.start, []).append(s)
-    for start, end in pairwise(cuts):
-        on = [s for s in on + begins.get(start, []) if s.end > start]
-        holders = [s.thread for s in on if s.state == "run"]
-        assert len(holders) <= 1
-        waiters = [s.thread for s in on if s.state == "wait"]
-        out.append(Slice(start, end, holders[0] if holders else None, waiters))
-    return out
-
-
-def next_holder(trace: Trace, gil: int, time: int) -> int | None:
-    """Return who takes the GIL first at an instant or after it."""
-    return next((r.thread for r in runs_of(trace, gil) if r.start >= time), None)
-
-
-def steals_of(trace: Trace, gil: int) -> list[tuple[int, int]]:
-    """Return who took the GIL back while another one waited, and when (observed)."""
-    out = []
-    waits = [w for w in waits_of(trace, gil) if w.duration]
-    for before, after in pairwise(runs_of(trace, gil)):
-        unbroken = after.at - before.at == after.start - before.start
-        waiting = any(w.start <= before.end < w.end for w in waits)
-        if unbroken and before.thread == after.thread and waiting:
-            out.append((after.thread, after.start))
-    return out
-
-
-def changes_of(trace: Trace, gil: int) -> list[tuple[int, int, int | None, bool]]:
-    """Return hand-offs: new holder, when (observed), the gap if it counts, and whether it was forced."""
-    out = []
-    for h in trace.handoffs:
-        if h.interpreter != gil or in_hole(trace, h.acquire_ns):
-            continue
-        whole = observed(trace, h.acquire_ns) - observed(trace, h.release_ns) == h.gap_ns
-        gap = h.gap_ns if h.waiters > 0 and whole else None
-        out.append((h.to_thread, observed(trace, h.acquire_ns), gap, h.forced))
-    return out
-
-
-def quantile(values: list[int], q: float) -> float | None:
-    """Return a quantile by linear interpolation."""
-    if not values:
-        return None
-    ordered, at = sorted(values), (len(values) - 1) * q
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-
-
-def share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
-
-
-def regions(trace: Trace, name: str) -> dict[int, list[tuple[int, int]]]:
-    """Return the observed time of each thread in regions of a name, cut where one begins or ends."""
-    out: dict[int, list[tuple[int, int]]] = {}
-    mine = [m for m in trace.marks if m.name == name and m.duration_ns is not None]
-    for who in {m.thread for m in mine}:
-        own = [
-            (observed(trace, m.start_ns), observed(trace, m.start_ns + m.duration_ns))
-            for m in mine
-            if m.thread == who
-        ]
-        cuts = sorted({time for span in own for time in span})
-        out[who] = [(a, b) for a, b in pairwise(cuts) if any(start <= a < end for start, end in own)]
-    return out
 
 
 def threads_within(trace: Trace, region: str) -> Rows:
@@ -494,17 +253,6 @@ def blame(trace: Trace) -> dict[int, dict[int | str, int]]:
     return out
 
 
-def interval_at(trace: Trace, time: int) -> int:
-    """Return the switch interval in force."""
-    if not trace.switch_intervals:
-        return 5_000_000
-    value = trace.switch_intervals[0].interval_ns
-    for row in trace.switch_intervals:
-        if row.time_ns <= time:
-            value = row.interval_ns
-    return value
-
-
 def convoys(trace: Trace) -> Rows:
     out = []
     for g in gils(trace):
@@ -595,66 +343,3 @@ def fairness(trace: Trace, window: float | None = None) -> Rows:
         index = sum(got) ** 2 / squares if squares else None
         out.append({"start_ns": begin, "threads": len(got), "fairness": index})
     return out
-
-
-def switch_interval(trace: Trace, intervals: list[float]) -> Rows:
-    """Return the model's figures for each interval and that in force, from its docstring."""
-    in_force = interval_at(trace, trace.duration)
-    ladder = sorted({round(i * 1e9) for i in intervals} | {in_force})
-    rows = [_with_interval(trace, new, in_force) for new in ladder]
-    measured = next(row["wait_ns"] for row in rows if row["interval_ns"] == in_force)
-    return [row | {"saved_ns": measured - row["wait_ns"]} for row in rows]
-
-
-def _with_interval(trace: Trace, new: int, in_force: int) -> dict:
-    sums = dict.fromkeys(
-        ("patience_ns", "response_ns", "gap_ns", "voluntary_ns", "handoffs", "overhead_ns"), 0.0
-    )
-    for g in gils(trace):
-        for name, value in _one_with_interval(trace, g, new, in_force).items():
-            sums[name] += value
-    row = {name: round(value) for name, value in sums.items()}
-    wait = sum(sums[name] for name in ("patience_ns", "response_ns", "gap_ns", "voluntary_ns"))
-    return {"interval_ns": new, "in_force": new == in_force, "wait_ns": round(wait)} | row
-
-
-def _one_with_interval(trace: Trace, gil: int, new: int, in_force: int) -> dict[str, float]:
-    known = [h for h in trace.handoffs if h.interpreter == gil and _handoff_is_known(trace, h)]
-    asked = [h for h in known if h.request_ns is not None and h.drop_request_ns is not None]
-    others = [h for h in known if h.request_ns is not None and h.drop_request_ns is None]
-    responses = sorted(h.release_ns - h.drop_request_ns for h in asked)
-    gaps = sorted(h.gap_ns for h in asked)
-    out = dict.fromkeys(("patience_ns", "response_ns", "gap_ns", "voluntary_ns"), 0.0)
-    out["handoffs"] = float(len(known))
-    lost = sum(s.end - s.start for s in slices(trace, gil) if s.holder is None and s.waiters)
-    rest = sum(w.duration for w in waits_of(trace, gil) if w.whole)
-    for h in asked:
-        ratio = 1.0 if new == in_force else new / interval_at(trace, h.request_ns)
-        times = 1 / ratio if _is_forced_out(trace, gil, h) else 1.0
-        out["patience_ns"] += (h.drop_request_ns - h.request_ns) * ratio * times
-        out["response_ns"] += (h.release_ns - h.drop_request_ns) * times
-        out["gap_ns"] += h.gap_ns * times
-        out["handoffs"] += times - 1
-        rest -= h.acquire_ns - h.request_ns
-    for h in others:
-        waited = h.acquire_ns - h.request_ns
-        most = new + (quantile(responses, 0.5) or 0.0) + h.gap_ns
-        cut = waited if new == in_force else min(waited, most)
-        out["voluntary_ns"] += cut
-        out["handoffs"] += cut < waited
-        rest -= waited
-    out["voluntary_ns"] += rest
-    out["overhead_ns"] = max(lost + (out["handoffs"] - len(known)) * (quantile(gaps, 0.5) or 0.0), 0.0)
-    return out
-
-
-def _handoff_is_known(trace: Trace, h: Handoff) -> bool:
-    begin = h.release_ns if h.request_ns is None else h.request_ns
-    whole = observed(trace, h.acquire_ns) - observed(trace, begin) == h.acquire_ns - begin
-    return whole and not in_hole(trace, h.acquire_ns)
-
-
-def _is_forced_out(trace: Trace, gil: int, h: Handoff) -> bool:
-    """Tell whether the hold that a hand-off began (the last to begin at that instant) ended by force."""
-    at = observed(trace, h.acquire_ns)
-    return [r for r in runs_of(trace, gil) if r.start <= at][-1].release == "forced"

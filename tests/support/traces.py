@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from gilscope.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
-from tests.support import legal, oracle, slow
-from tests.support.slow import Handoff, Interval, Mark, Sample, SwitchInterval, Thread, Trace
+from tests.support import legal, oracle, slowspans
+from tests.support.rows import Handoff, Interval, Mark, Sample, SwitchInterval, Thread, Trace
 
 MS = 1_000_000
 
@@ -223,5 +223,5 @@ def sampled(trace: Trace, period: int = MS, **changes) -> Trace:
 
 def is_tied(trace: Trace) -> bool:
     """Tell whether the order of holds cannot be told from their times alone."""
-    runs = [(s.interpreter, s.start) for g in slow.gils(trace) for s in slow.runs_of(trace, g)]
+    runs = [(s.interpreter, s.start) for g in slowspans.gils(trace) for s in slowspans.runs_of(trace, g)]
     return len(set(runs)) < len(runs)

@@ -5,7 +5,7 @@ import pytest
 
 from gilscope import analysis
 from tests.support import oracle
-from tests.support.slow import Interval, Sample, SwitchInterval, Thread, Trace
+from tests.support.rows import Interval, Sample, SwitchInterval, Thread, Trace
 from tests.support.traces import MS, history, of_stories, round_robin, sampled
 
 KINDS = {

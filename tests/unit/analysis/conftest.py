@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.slow import Sample, Thread, Trace
+from tests.support.rows import Sample, Thread, Trace
 from tests.support.traces import (
     round_robin,
 )

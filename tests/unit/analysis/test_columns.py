@@ -8,7 +8,7 @@ import pytest
 
 from gilscope import analysis
 from tests.support.analysed import each_helper
-from tests.support.slow import Trace
+from tests.support.rows import Trace
 from tests.support.traces import (
     MS,
     round_robin,

@@ -11,7 +11,7 @@ from gilscope.recording import Recording
 from gilscope.schema import TABLES
 from tests.support import slow
 from tests.support.analysed import rows
-from tests.support.slow import Trace
+from tests.support.rows import Trace
 from tests.support.traces import (
     calm,
     round_robin,

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from gilscope import analysis
-from tests.support.slow import Handoff, Interval, Sample, Trace
+from tests.support.rows import Handoff, Interval, Sample, Trace
 from tests.support.traces import (
     MS,
     round_robin,

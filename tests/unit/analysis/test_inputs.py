@@ -14,7 +14,7 @@ from gilscope.errors import OptionError, TraceFormatError
 from gilscope.recording import METADATA_FILE, describe_file, write_metadata
 from gilscope.schema import TABLES
 from tests.support.analysed import each_helper, rows
-from tests.support.slow import Sample, Thread, Trace
+from tests.support.rows import Sample, Thread, Trace
 from tests.support.traces import (
     calm,
     traces,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gilscope import analysis
-from tests.support import slow
+from tests.support import slowspans
 from tests.support.analysed import A_HELPER, a_window, each_helper, fitting, rows
-from tests.support.slow import Interval, Sample, SwitchInterval, Trace
+from tests.support.rows import Interval, Sample, SwitchInterval, Trace
 from tests.support.traces import (
     calm,
     history,
@@ -40,11 +40,11 @@ def test_held_and_free_make_the_wall_time_of_each_gil(trace):
 def test_overhead_of_threads_and_the_free_end_make_the_whole(trace):
     t = trace.recording()
     whole, threads = analysis.overhead(t).iloc[0], analysis.overhead(t, by="thread")
-    ends = [([0] + [r.end for r in slow.runs_of(trace, g)])[-1] for g in slow.gils(trace)]
+    ends = [([0] + [r.end for r in slowspans.runs_of(trace, g)])[-1] for g in slowspans.gils(trace)]
     tails = [
         s
-        for g, end in zip(slow.gils(trace), ends, strict=True)
-        for s in slow.slices(trace, g)
+        for g, end in zip(slowspans.gils(trace), ends, strict=True)
+        for s in slowspans.slices(trace, g)
         if s.start >= end
     ]
 

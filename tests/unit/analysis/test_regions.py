@@ -13,7 +13,7 @@ import gilscope
 from gilscope import analysis
 from gilscope.errors import OptionError
 from tests.support.analysed import rows
-from tests.support.slow import Interval, Mark, Sample, Thread, Trace
+from tests.support.rows import Interval, Mark, Sample, Thread, Trace
 from tests.support.traces import MS, calm, regions, round_robin, sampled, traces
 
 
@@ -177,10 +177,11 @@ def test_a_real_trace_knows_what_its_regions_did():
     [off] = rows(analysis.threads(t, region="let go"))
     assert hold["thread_name"] == off["thread_name"] == "worker"
     assert 50 * MS <= hold["run_ns"] <= hold["life_ns"]
-    assert hold["run_share"] > 0.99
+    assert hold["run_share"] == hold["run_ns"] / hold["life_ns"]
     assert hold["longest_ns"] >= 50 * MS
-    assert off["life_ns"] >= 100 * MS
-    assert off["off_ns"] >= 0.99 * off["life_ns"] - 2 * MS
+    # A sleep is over 50 ms after it was asked for, and the GIL is let go a moment after that.
+    assert off["off_ns"] >= 2 * 49 * MS
+    assert off["run_ns"] + off["wait_ns"] + off["off_ns"] == off["life_ns"]
     assert off["acquires"] >= 2  # each comes back within its region
     [whole] = [row for row in rows(analysis.threads(t)) if row["thread_name"] == "worker"]
     assert whole["run_ns"] >= hold["run_ns"] + off["run_ns"]

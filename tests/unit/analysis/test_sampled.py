@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import assume, given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from gilscope import analysis
 from tests.support import slow
-from tests.support.slow import Interval, Trace
+from tests.support.rows import Interval, Trace
 from tests.support.traces import (
     MS,
     calm,
@@ -23,10 +24,13 @@ TIMES_AND_SHARES = ("held", "free", "overhead")
 
 def inside(frame: pd.DataFrame, column: str) -> None:
     """Assert that a figure lies inside its interval wherever it is known."""
-    known = frame[column].notna()
-    assert (frame.loc[known, f"{column}_low"] <= frame.loc[known, column]).all(), column
-    assert (frame.loc[known, column] <= frame.loc[known, f"{column}_high"]).all(), column
-    assert (frame[f"{column}_low"].dropna() >= 0).all(), column
+    low, value, high = (
+        frame[f"{column}{end}"].to_numpy(float, na_value=math.nan) for end in ("_low", "", "_high")
+    )
+    known = ~np.isnan(value)
+    assert (low[known] <= value[known]).all(), column
+    assert (value[known] <= high[known]).all(), column
+    assert (low[~np.isnan(low)] >= 0).all(), column
 
 
 def null(frame: pd.DataFrame, *columns: str) -> None:

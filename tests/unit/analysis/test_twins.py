@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gilscope import analysis
 from gilscope.errors import OptionError
-from tests.support import slow
+from tests.support import slow, slowspans, slowswitch
 from tests.support.analysed import a_window, agree, each_helper, fitting, rows
-from tests.support.slow import Handoff, Interval, Sample, SwitchInterval, Thread, Trace
+from tests.support.rows import Handoff, Interval, Sample, SwitchInterval, Thread, Trace
 from tests.support.traces import (
     MS,
     calm,
@@ -129,7 +129,7 @@ def test_fairness_agrees_with_the_slow_twin(trace, window):
 @given(traces(), st.lists(st.sampled_from([1e-6, 5e-5, 5e-4, 5e-3, 0.1]), max_size=3))
 def test_switch_intervals_agree_with_the_slow_twin(trace, intervals):
     found = rows(analysis.switch_interval(trace.recording(), intervals))
-    expected = slow.switch_interval(trace, intervals)
+    expected = slowswitch.switch_interval(trace, intervals)
 
     assert len(found) == len(expected)
     for mine, twin in zip(found, expected, strict=True):
@@ -144,7 +144,7 @@ def test_switch_intervals_agree_with_the_slow_twin(trace, intervals):
 def test_the_row_of_the_interval_in_force_is_what_was_measured(trace):
     t = trace.recording()
     [row] = rows(analysis.switch_interval(t, []))
-    known = sum(w.duration for g in slow.gils(trace) for w in slow.waits_of(trace, g) if w.whole)
+    known = sum(w.duration for g in slowspans.gils(trace) for w in slowspans.waits_of(trace, g) if w.whole)
 
     assert row["wait_ns"] == known
     assert row["saved_ns"] == 0
@@ -176,7 +176,8 @@ def test_a_thousand_threads_agree_with_the_slow_twin():
     blame, expected = analysis.blame(t), slow.blame(trace)
     assert blame.shape == (1000, 1001)
     assert blame.sum(axis=1).to_dict() == {who: sum(row.values()) for who, row in expected.items()}
-    assert all(blame.loc[who, whom] == ns for who, row in expected.items() for whom, ns in row.items())
+    found = blame.to_dict("index")  # a look at one cell of a DataFrame takes as long as a million at these
+    assert all(found[who][whom] == ns for who, row in expected.items() for whom, ns in row.items())
     holds = analysis.holds(t)
     assert holds["inflicted_ns"].sum() == sum(
         ns for r in expected.values() for k, ns in r.items() if k != "free"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gilscope.viztracer import FIRST_TID
 from tests.support.marked import marked_traces, names
-from tests.support.slow import Mark, Trace
+from tests.support.rows import Mark, Trace
 from tests.support.timelines import PID, written
 from tests.support.traces import MS, calm, round_robin
 

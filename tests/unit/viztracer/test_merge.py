@@ -20,7 +20,7 @@ from gilscope.viztracer.selection import choose
 from gilscope.viztracer.timeline import Timeline
 from tests.support import timelines
 from tests.support.marked import marked_traces
-from tests.support.slow import Mark
+from tests.support.rows import Mark
 from tests.support.slowtimeline import shown
 from tests.support.timelines import PID, ZERO_NS
 from tests.support.traces import calm, round_robin

@@ -12,7 +12,7 @@ from gilscope.recording import Recording
 from gilscope.viztracer import export
 from tests.support import timelines
 from tests.support.marked import marked_traces
-from tests.support.slow import Mark, Trace
+from tests.support.rows import Mark, Trace
 from tests.support.slowtimeline import Twin
 from tests.support.timelines import PID, ZERO_NS
 from tests.support.traces import (
