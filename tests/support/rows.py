@@ -28,6 +28,7 @@ class Interval(NamedTuple):
     start_ns: int
     duration_ns: int
     release: str | None
+    site: int | None = None
 
 
 class Handoff(NamedTuple):
@@ -65,6 +66,15 @@ class Mark(NamedTuple):
     complete: bool = True
 
 
+class Site(NamedTuple):
+    site: int
+    parent: int | None
+    function: str
+    file: str | None
+    line: int | None
+    first_line: int | None
+
+
 @dataclass
 class Trace:
     """A trace in memory: its tables as lists of tuples, and what its metadata says."""
@@ -77,6 +87,8 @@ class Trace:
     samples: list[Sample] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     edges: str = "exact"
+    sites: list[Site] = field(default_factory=list)
+    library_paths: list[str] = field(default_factory=list)
     ticks: int = 0
     switches: int = 0
     sampler_cpu_ns: int | None = 0
@@ -99,6 +111,7 @@ class Trace:
             "duration_ns": self.duration,
             "ticks": self.ticks,
             "switches": self.switches,
+            "library_paths": self.library_paths,
         }
         if self.sampler_cpu_ns is not None:
             metadata["sampler_cpu_ns"] = self.sampler_cpu_ns

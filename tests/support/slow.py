@@ -208,7 +208,7 @@ def holds(trace: Trace, over: float | None = None) -> Rows:
     out = []
     for g in gils(trace):
         runs, waits, parts = runs_of(trace, g), waits_of(trace, g), slices(trace, g)
-        overruns = _overruns(trace, g, runs)
+        late = overruns(trace, g, runs)
         for i, r in enumerate(runs):
             if over is not None and r.duration <= round(over * 1e9):
                 continue
@@ -218,12 +218,13 @@ def holds(trace: Trace, over: float | None = None) -> Rows:
             )
             row = {"thread": r.thread, "thread_name": names(trace)[r.thread], "interpreter": g}
             row |= {"start_ns": r.at, "duration_ns": r.duration, "release": r.release}
-            row |= {"waiters": len(meanwhile), "inflicted_ns": inflicted, "overrun_ns": overruns[i]}
+            row |= {"waiters": len(meanwhile), "inflicted_ns": inflicted, "overrun_ns": late[i]}
+            row["site"] = r.site
             out.append(row)
     return sorted(out, key=lambda row: -row["duration_ns"])
 
 
-def _overruns(trace: Trace, gil: int, runs: list[Span]) -> list[int | None]:
+def overruns(trace: Trace, gil: int, runs: list[Span]) -> list[int | None]:
     """Walk along holds and hand-offs, both in order of time, and pair those that belong together."""
     left = [h for h in trace.handoffs if h.interpreter == gil]
     out: list[int | None] = []

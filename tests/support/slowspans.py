@@ -22,6 +22,7 @@ class Span:
     end: int
     whole: bool
     release: str | None
+    site: int | None = None
 
     @property
     def duration(self) -> int:
@@ -64,11 +65,11 @@ def wall(trace: Trace) -> int:
 def spans(trace: Trace) -> list[Span]:
     """Return what is known of intervals; those that lie in a hole are left out."""
     out = []
-    for thread, interpreter, state, start, duration, release in trace.intervals:
+    for thread, interpreter, state, start, duration, release, site in trace.intervals:
         a, b = observed(trace, start), observed(trace, start + duration)
         if (a == b and duration > 0) or (duration == 0 and in_hole(trace, start)):
             continue
-        out.append(Span(thread, interpreter, state, start, a, b, b - a == duration, release))
+        out.append(Span(thread, interpreter, state, start, a, b, b - a == duration, release, site))
     return out
 
 

@@ -56,7 +56,7 @@ def recording(
     """
     columns = list(zip(*rows, strict=True)) or [()] * 5
     thread, state, start, duration, release = columns
-    content = [thread, [0] * len(thread), state, start, duration, release]
+    content = [thread, [0] * len(thread), state, start, duration, release, [None] * len(thread)]
     fields = zip(content, schema.INTERVALS.types, strict=True)
     table = pa.table([pa.array(values, kind) for values, kind in fields], schema=schema.INTERVALS)
     if batch is not None:

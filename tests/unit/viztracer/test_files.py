@@ -160,7 +160,7 @@ from tests.support import timelines
 n = np.arange(1_000_000)
 text = lambda index, values: pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int8)), values)
 state, release = text(n % 2, ["run", "wait"]), text(n % 3, schema.RELEASES)
-columns = [n // 2 % 8, n * 0, state, n * 5_001, n * 0 + 5_001, release]
+columns = [n // 2 % 8, n * 0, state, n * 5_001, n * 0 + 5_001, release, n * 0]
 arrays = [pa.array(c).cast(t) for c, t in zip(columns, schema.INTERVALS.types)]
 table = pa.table(arrays, schema=schema.INTERVALS)
 head = {"pid": 1, "start_monotonic_ns": 86_400_000_000_123}
