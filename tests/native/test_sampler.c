@@ -43,6 +43,7 @@ static struct world {
     unsigned n_cpu_looks, n_state_looks;
     uint64_t next_stamp; /* records are numbered */
     unsigned flushed_after_kept;
+    unsigned n_sites_told, sites_told_at[MOST_LOOKS]; /* how much was stored before */
 } w;
 
 static void fake_gil(void *context, struct gs_gil_view *view)
@@ -94,6 +95,12 @@ static struct gs_clock_pair fake_clock(void *context)
     return (struct gs_clock_pair){w.now * 3, w.now, 21};
 }
 
+static void fake_sites(void *context)
+{
+    CHECK(context == &w);
+    w.sites_told_at[w.n_sites_told++] = w.n_kept;
+}
+
 static void fake_append(void *context, const struct gs_look *look)
 {
     CHECK(context == &w && w.n_kept < MOST_LOOKS);
@@ -125,8 +132,8 @@ static void make_world(unsigned stop_after)
     memset(&sampler, 0, sizeof sampler);
     w.now = START;
     w.stop_after = stop_after;
-    sampler.calls = (struct gs_sampler_calls){fake_gil,   fake_states, fake_cpus, fake_wait,
-                                              fake_clock, fake_append, fake_flush};
+    sampler.calls = (struct gs_sampler_calls){fake_gil,   fake_states, fake_cpus,   fake_wait,
+                                              fake_clock, NULL,        fake_append, fake_flush};
     sampler.context = &w;
     sampler.ring = &ring;
     sampler.flushes = &flushes;
@@ -472,6 +479,26 @@ static void no_ring_of_the_bell_is_lost(void)
     pthread_join(thread, NULL);
 }
 
+static void put_some(void)
+{
+    if (w.waits % 2)
+        put(3);
+}
+
+static void test_sites_are_described_before_the_batches_that_may_name_them(void)
+{
+    make_world(8);
+    sampler.calls.sites = fake_sites;
+    w.during_wait = put_some;
+    gs_sampler_run(&sampler);
+    CHECK_EQUAL(w.n_sites_told, 4);
+    for (unsigned i = 0; i < w.n_sites_told; i++)
+        CHECK_EQUAL(w.kept[w.sites_told_at[i]].n_records, 3);
+    for (unsigned i = 0, told = 0; i < w.n_kept; i++)
+        if (w.kept[i].n_records)
+            CHECK_EQUAL(w.sites_told_at[told++], i);
+}
+
 int main(void)
 {
     RUN(the_first_tick_comes_at_once);
@@ -494,5 +521,6 @@ int main(void)
     RUN(waiting_ends_on_time);
     RUN(a_bell_rung_before_is_heard);
     RUN(no_ring_of_the_bell_is_lost);
+    RUN(test_sites_are_described_before_the_batches_that_may_name_them);
     return check_done();
 }

@@ -1,0 +1,507 @@
+"""Each hold is traced to the line at which it ended, in every kind of frame that CPython has."""
+
+import asyncio
+import ctypes
+import gc
+import linecache
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gilscope
+from gilscope import analysis
+
+Frame = tuple[str, str | None, int | None]
+
+
+def stack(t: gilscope.Trace, site: int | None) -> list[Frame]:
+    """Return function, file and line of a site and its callers, the innermost first."""
+    rows = t.sites.to_pylist()
+    found = []
+    while site is not None:
+        row = rows[site]
+        found.append((row["function"], row["file"], row["line"]))
+        site = row["parent"]
+    return found
+
+
+def stacks(t: gilscope.Trace, state: str = "run") -> list[list[Frame]]:
+    """Return the stack of each interval whose site is known, in order."""
+    rows = t.intervals.to_pylist()
+    return [stack(t, row["site"]) for row in rows if row["state"] == state and row["site"] is not None]
+
+
+def let_go() -> None:
+    """Release the GIL, once."""
+    time.sleep(0.001)
+
+
+def here(function: Callable[..., Any], sign: str = "HERE") -> int:
+    """Return the line of a function that has a sign in a comment."""
+    code = function.__code__
+    for line in range(code.co_firstlineno, code.co_firstlineno + 60):
+        if f"# {sign}" in linecache.getline(code.co_filename, line):
+            return line
+    raise AssertionError(sign)
+
+
+def callers_of_let_go(t: gilscope.Trace) -> list[Frame]:
+    """Return who called `let_go`, each time."""
+    return [s[1] for s in stacks(t) if s[0][0] == "let_go"]
+
+
+def test_a_release_is_at_its_line_with_all_callers_of_a_long_hold():
+    def outer():
+        inner()  # OUTER
+
+    def inner():
+        end = time.perf_counter() + 0.002
+        while time.perf_counter() < end:
+            pass
+        time.sleep(0.001)  # INNER
+
+    with gilscope.trace(None) as t:
+        outer()
+
+    (found,) = [s for s in stacks(t) if s[0][0].endswith("inner")]
+    assert found[0][1:] == (__file__, here(inner, "INNER"))
+    assert found[1][1:] == (__file__, here(outer, "OUTER"))
+    assert found[2][0] == "test_a_release_is_at_its_line_with_all_callers_of_a_long_hold"
+    assert found[-1][0] in ("<module>", "_run_code", "run_module", "_run_module_as_main")
+
+
+def test_of_a_short_hold_the_innermost_callers_are_kept():
+    def deep(n):
+        return deep(n - 1) if n else [time.sleep(0) for _ in range(50)]
+
+    with gilscope.trace(None, stacks_over=3600) as t:
+        deep(10)
+
+    found = [s for s in stacks(t) if s[-1][0] == "(callers not kept)"]
+    assert len(found) >= 50
+    assert {len(s) for s in found} == {5}  # four frames, and what stands for the rest
+    assert all(f[0].endswith("deep") for s in found for f in s[1:4])
+
+
+def test_the_kept_stack_is_the_one_python_tells():
+    told = []
+
+    def deep(n):
+        if n:
+            return deep(n - 1)
+        frame, found = sys._getframe(), []
+        while frame:
+            found.append((frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno))
+            frame = frame.f_back
+        told.append(found)
+        return time.sleep(0.001)
+
+    with gilscope.trace(None, stacks_over=0) as t:
+        deep(30)
+
+    (found,) = [s for s in stacks(t) if s[0][0].endswith("deep")]
+    assert found[1:] == told[0][1:]
+
+
+def test_stacks_deeper_than_can_be_kept_say_so():
+    def deep(n):
+        return deep(n - 1) if n else time.sleep(0.001)
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        with gilscope.trace(None, stacks_over=0) as t:
+            deep(5_000)
+    finally:
+        sys.setrecursionlimit(limit)
+
+    (found,) = [s for s in stacks(t) if s[0][0].endswith("deep")]
+    assert len(found) == 257
+    assert found[-1] == ("(callers not kept)", None, None)
+
+
+def test_a_wait_is_where_its_thread_last_let_go():
+    asked = threading.Event()
+
+    def waiter():
+        asked.set()
+        for _ in range(5):
+            time.sleep(0.001)  # HERE
+
+    with gilscope.trace(None) as t:
+        thread = threading.Thread(target=waiter)
+        thread.start()
+        asked.wait()
+        while thread.is_alive():
+            sum(range(1000))
+        thread.join()
+
+    lines = {s[0][2] for s in stacks(t, "wait") if s[0][0].endswith("waiter")}
+    assert here(waiter) in lines
+
+
+# ---- frames of all kinds ----
+
+
+def generator() -> Iterator[int]:
+    let_go()  # HERE
+    yield 1
+
+
+def from_generator() -> None:
+    list(generator())
+
+
+def from_comprehension() -> None:
+    [let_go() for _ in range(1)]  # HERE
+
+
+def from_lambda() -> None:
+    f = lambda: let_go()  # noqa: E731, PLW0108  # HERE
+    f()
+
+
+class Made:
+    """Its `__init__` runs below a frame of the interpreter's own, from 3.12 on."""
+
+    def __init__(self) -> None:
+        let_go()  # HERE
+
+    def __del__(self) -> None:
+        let_go()  # DEL
+
+    @property
+    def value(self) -> None:
+        let_go()  # PROPERTY
+
+
+def from_init() -> None:
+    for _ in range(50):  # often enough to be specialised
+        Made().value  # noqa: B018
+
+
+def from_c() -> None:
+    sorted([1], key=lambda _: let_go() or 0)  # HERE
+
+
+async def coroutine() -> None:
+    let_go()  # HERE
+    await asyncio.sleep(0)
+
+
+def from_asyncio() -> None:
+    asyncio.run(coroutine())
+
+
+def from_callback() -> None:
+    comparison = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+    def compare(a, b):
+        let_go()  # CALLBACK
+        return 0
+
+    two = (ctypes.c_int * 2)(2, 1)
+    ctypes.CDLL(None).qsort(two, ctypes.c_size_t(2), ctypes.c_size_t(4), comparison(compare))
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "where"),
+    [
+        (from_generator, "generator", generator),
+        (from_comprehension, "<listcomp>" if sys.version_info < (3, 12) else "from_comprehension", None),
+        (from_lambda, "from_lambda.<locals>.<lambda>", from_lambda),
+        (from_init, "Made.__init__", Made.__init__),
+        (from_init, "Made.__del__", None),
+        (from_init, "Made.value", None),
+        (from_c, "from_c.<locals>.<lambda>", from_c),
+        (from_asyncio, "coroutine", coroutine),
+        (from_callback, "from_callback.<locals>.compare", None),
+    ],
+)
+def test_frames_of_every_kind_are_read(function, name, where):
+    with gilscope.trace(None, stacks_over=0) as t:
+        function()
+
+    found = [f for f in callers_of_let_go(t) if f[0].endswith(name)]
+    assert found, {f[0] for f in callers_of_let_go(t)}
+    assert {f[1] for f in found} == {__file__}
+    if where is not None:
+        assert {f[2] for f in found} == {here(where)}
+    # No frame of the interpreter's own, and each stack ends at a frame that nobody called.
+    assert all(f[1] is not None for s in stacks(t) for f in s)
+    assert all(len(s) > 2 for s in stacks(t) if s[0][0] == "let_go")
+
+
+def test_a_thread_without_python_frames_has_no_site():
+    """Its last release, when it has run all its code, and what a foreign thread does before it has any."""
+    with gilscope.trace(None, stacks_over=0) as t:
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        thread.join()
+
+    rows = [r for r in t.intervals.to_pylist() if r["thread"] == 1 and r["state"] == "run"]
+    assert rows[-1]["site"] is None
+    assert [stack(t, r["site"])[0][0] for r in rows if r["site"] is not None][-1] != "(callers not kept)"
+
+
+# ---- code ----
+
+
+def test_code_made_at_run_time_is_named_and_kept_until_the_trace_ends():
+    made = []
+
+    def run(number):
+        space: dict[str, Any] = {"let_go": let_go}
+        exec(compile(f"def made_{number}():\n\n    let_go()\n", f"<cell {number}>", "exec"), space)
+        function = space.pop(f"made_{number}")
+        made.append(weakref.ref(function.__code__))
+        function()
+
+    with gilscope.trace(None, stacks_over=0) as t:
+        for number in range(20):
+            run(number)
+        gc.collect()
+        alive = sum(code() is not None for code in made)
+    gc.collect()
+
+    assert alive == 20
+    assert [code() for code in made] == [None] * 20, "code outlives the trace"
+    assert callers_of_let_go(t) == [(f"made_{n}", f"<cell {n}>", 3) for n in range(20)]
+
+
+def test_code_that_is_freed_while_a_trace_is_on_is_not_taken_for_another():
+    """Without a reference the next code object would often stand where the one before stood."""
+    names = []
+    with gilscope.trace(None, stacks_over=0) as t:
+        for number in range(300):
+            space: dict[str, Any] = {"let_go": lambda: time.sleep(0)}
+            exec(f"def made_{number}(): let_go()", space)
+            space[f"made_{number}"]()
+            names.append(f"made_{number}")
+            del space
+            gc.collect(0)
+
+    assert [s[1][0] for s in stacks(t) if s[0][0].endswith("<lambda>")] == names
+
+
+def test_references_of_code_are_as_before_when_the_trace_has_ended():
+    code = let_go.__code__
+    before = sys.getrefcount(code)
+    for _ in range(3):
+        with gilscope.trace(None, stacks_over=0):
+            let_go()
+            let_go()
+    assert sys.getrefcount(code) == before
+
+
+def test_names_and_files_of_any_alphabet_are_read():
+    space: dict[str, Any] = {"time": time}
+    source = "class Größe:\n  def λ(self):\n    def 漢字(): time.sleep(0.001)\n    漢字()\nGröße().λ()"
+    with gilscope.trace(None, stacks_over=0) as t:
+        exec(compile(source, "/tmp/🐍/é.py", "exec"), space)
+
+    (found,) = [s for s in stacks(t) if "漢字" in s[0][0]]
+    assert found[:3] == [
+        ("Größe.λ.<locals>.漢字", "/tmp/🐍/é.py", 3),
+        ("Größe.λ", "/tmp/🐍/é.py", 4),
+        ("<module>", "/tmp/🐍/é.py", 5),
+    ]
+
+
+def test_a_hundred_thousand_code_objects_do_no_harm():
+    """There is room for 32,768: what comes later has no site, and the trace says so."""
+    code = compile("f = lambda: sleep(0)", "f", "exec")
+    lambda_code = next(c for c in code.co_consts if hasattr(c, "co_code"))
+    function = type(let_go)
+    with gilscope.trace(None) as t:
+        for number in range(100_000):
+            function(lambda_code.replace(co_firstlineno=number + 1), {"sleep": time.sleep})()
+        let_go()
+
+    rows = [r for r in t.intervals.to_pylist() if r["state"] == "run"]
+    assert 30_000 < len({r["site"] for r in rows}) <= 32_768
+    assert any("sites of" in sentence for sentence in t.metadata["not_measured"])
+    assert len(rows) > 100_000
+
+
+# ---- how it is asked for, and what it survives ----
+
+
+def test_without_sites_none_are_recorded():
+    with gilscope.trace(None, sites=False) as t:
+        let_go()
+    assert t.sites.num_rows == 0
+    assert t.intervals["site"].null_count == t.intervals.num_rows
+
+
+def test_sampled_edges_have_no_sites():
+    with gilscope.trace(None, edges="sampled") as t:
+        let_go()
+    assert t.sites.num_rows == 0
+
+
+def test_a_killed_process_leaves_its_sites(tmp_path):
+    code = """
+import os, signal, sys, time
+import gilscope
+def victim():
+    end = time.perf_counter() + 0.3
+    while time.perf_counter() < end:
+        time.sleep(0.001)
+with gilscope.trace("run.gilscope"):
+    victim()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert done.returncode == -9
+
+    found = stacks(gilscope.load(tmp_path / "run.gilscope"))
+    assert sum(s[0] == ("victim", "<string>", 7) for s in found) > 50
+
+
+# The sampler is a thread, and Python counts it.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_healthy_and_can_trace():
+    with gilscope.trace(None, stacks_over=0):
+        let_go()
+        child = os.fork()
+        if not child:
+            try:
+                with gilscope.trace(None, stacks_over=0) as t:
+                    let_go()
+                os._exit(0 if any(s[0][0] == "let_go" for s in stacks(t)) else 1)
+            finally:
+                os._exit(99)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def traced() -> None:
+    let_go()  # HERE
+
+
+def test_a_trace_function_hides_no_line():
+    seen = []
+    with gilscope.trace(None, stacks_over=0) as t:
+        sys.settrace(lambda frame, event, arg: seen.append(event))
+        try:
+            traced()
+        finally:
+            sys.settrace(None)
+    assert seen
+    assert any(s[0][:2] == ("let_go", __file__) and s[1][2] == here(traced) for s in stacks(t))
+
+
+# ---- known offenders ----
+
+
+def offender_match() -> None:
+    re.match(r"(a+)+$", "a" * 22 + "b")  # HERE
+
+
+def offender_sleep() -> None:
+    ctypes.PyDLL(None).usleep(100_000)  # HERE
+
+
+def offender_sort() -> None:
+    NUMBERS.sort()  # HERE
+
+
+def offender_pickle() -> None:
+    pickle.loads(pickle.dumps(TEXTS))  # HERE
+
+
+def offender_power() -> None:
+    pow(7, 1 << 20)  # HERE
+
+
+def offender_join() -> None:
+    len("".join(TEXTS * 10))  # HERE
+
+
+def offender_sum() -> None:
+    sum(range(5_000_000))  # HERE
+
+
+NUMBERS = [hash(str(i)) for i in range(300_000)]
+TEXTS = [str(i) for i in range(300_000)]
+OFFENDERS = [
+    offender_match,
+    offender_sleep,
+    offender_sort,
+    offender_pickle,
+    offender_power,
+    offender_join,
+    offender_sum,
+]
+
+
+@pytest.mark.parametrize("offender", OFFENDERS)
+def test_offenders_are_named_with_their_lines_and_what_they_inflict(offender):
+    """A thread that wants the GIL all the time waits as long as the call keeps it."""
+    stop = threading.Event()
+
+    def victim():
+        while not stop.is_set():
+            pass
+
+    with gilscope.trace(None) as t:
+        thread = threading.Thread(target=victim)
+        thread.start()
+        time.sleep(0.01)
+        for _ in range(3):
+            offender()
+        stop.set()
+        thread.join()
+
+    found = analysis.sites(t, frame="program")
+    rows = found[(found.file == __file__) & (found.line == here(offender))]
+    assert len(rows), found[["function", "line", "held_ns"]].to_string()
+    (row,) = rows.to_dict("records")
+    # What the victim waited during these holds, from the tables.
+    expected = inflicted_from_tables(t, offender.__qualname__)
+    assert row["inflicted_ns"] == expected > 0
+
+
+def inflicted_from_tables(t: gilscope.Trace, function: str) -> int:
+    rows = t.intervals.to_pylist()
+    waits = [(r["start_ns"], r["start_ns"] + r["duration_ns"]) for r in rows if r["state"] == "wait"]
+    total = 0
+    for r in rows:
+        if r["state"] != "run" or r["site"] is None:
+            continue
+        own = next((f for f in stack(t, r["site"]) if f[1] == __file__), None)
+        if own is None or own[0] != function:
+            continue
+        begin, end = r["start_ns"], r["start_ns"] + r["duration_ns"]
+        total += sum(max(0, min(end, b) - max(begin, a)) for a, b in waits)
+    return total
+
+
+def test_the_report_names_the_line_that_keeps_the_gil(tmp_path: Path):
+    stop = threading.Event()
+
+    def victim():
+        while not stop.is_set():
+            time.sleep(0)
+
+    with gilscope.trace(None) as t:
+        thread = threading.Thread(target=victim)
+        thread.start()
+        offender_sleep()
+        stop.set()
+        thread.join()
+
+    (row,) = analysis.keeps_gil(t).to_dict("records")
+    assert (row["function"], row["file"], row["line"]) == ("offender_sleep", __file__, here(offender_sleep))
+    assert row["longest_ns"] > 90_000_000
+    assert "offender_sleep" in str(t.report()).replace("\n", " ")

@@ -1,0 +1,228 @@
+/* The reader of Python frames against an interpreter made up here, laid out as 3.12 is: what it
+ * accepts, and every way it says no. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <string.h>
+
+#include "frames.h"
+
+#define HEX 0x030c01f0u
+
+/* Where 3.12 has its fields, on 64 bits. */
+enum {
+    TSTATE_CFRAME = 56,
+    FRAME_PREVIOUS = 8,
+    FRAME_INSTRUCTION = 56,
+    FRAME_OWNER = 70,
+    OBJECT_TYPE = 8,
+    CODE_FIRST_LINE = 68,
+    CODE_FILE = 112,
+    CODE_NAME = 128,
+    CODE_LINES = 136,
+    CODE_INSTRUCTIONS = 192,
+    STR_LENGTH = 16,
+    STR_STATE = 32,
+    STR_ASCII = 40,
+    STR_OTHER = 56,
+    BYTES_SIZE = 16,
+    BYTES_DATA = 32,
+};
+
+typedef unsigned char object[512] __attribute__((aligned(16)));
+
+static object tstate, cframe, frame, shim, caller, code, caller_code, name, file, table, strings[4];
+static const int code_type;
+static struct gs_known_frame known;
+static struct gs_frames found;
+static char why[320];
+
+static void put(void *object, size_t at, const void *value, size_t size)
+{
+    memcpy((char *)object + at, value, size);
+}
+
+static void put_pointer(void *object, size_t at, const void *value)
+{
+    put(object, at, &value, sizeof value);
+}
+
+static void put_number(void *object, size_t at, uint64_t value)
+{
+    put(object, at, &value, sizeof value);
+}
+
+static void make_str(void *str, unsigned kind, bool ascii, const void *data, size_t length)
+{
+    put_number(str, STR_LENGTH, length);
+    put_number(str, STR_STATE, kind << 2 | 1u << 5 | (unsigned)ascii << 6);
+    put(str, ascii ? STR_ASCII : STR_OTHER, data, length * kind);
+}
+
+static void make_code(void *c, const void *its_name)
+{
+    uint32_t first_line = 7;
+    put_pointer(c, OBJECT_TYPE, &code_type);
+    put(c, CODE_FIRST_LINE, &first_line, sizeof first_line);
+    put_pointer(c, CODE_FILE, file);
+    put_pointer(c, CODE_NAME, its_name);
+    put_pointer(c, CODE_LINES, table);
+}
+
+static void make_frame(void *f, unsigned char *its_code, unsigned offset, const void *previous)
+{
+    put_pointer(f, 0, its_code);
+    put_pointer(f, FRAME_PREVIOUS, previous);
+    put_pointer(f, FRAME_INSTRUCTION, its_code + CODE_INSTRUCTIONS + offset);
+}
+
+static void know_string(int i, unsigned kind, bool ascii, const void *data, size_t length,
+                        const char *utf8)
+{
+    make_str(strings[i], kind, ascii, data, length);
+    known.strings[i].object = strings[i];
+    known.strings[i].utf8 = (struct gs_text){utf8, strlen(utf8)};
+}
+
+static void make_world(void)
+{
+    unsigned char *all[] = {tstate, cframe,      frame, shim, caller,
+                            code,   caller_code, name,  file, table};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        memset(all[i], 0, sizeof(object));
+    memset(strings, 0, sizeof strings);
+    put_pointer(tstate, TSTATE_CFRAME, cframe);
+    put_pointer(cframe, 0, frame);
+    make_frame(frame, code, 12, shim);
+    make_frame(shim, NULL, 0, caller);
+    shim[FRAME_OWNER] = 3;
+    make_frame(caller, caller_code, 4, NULL);
+    make_str(name, 1, true, "start", 5);
+    make_str(file, 1, true, "prog.py", 7);
+    make_code(code, name);
+    make_code(caller_code, name);
+    put_number(table, BYTES_SIZE, 3);
+    put(table, BYTES_DATA, "abc", 3);
+    known = (struct gs_known_frame){.code = code,
+                                    .caller = caller_code,
+                                    .offset = 12,
+                                    .first_line = 7,
+                                    .name = {"start", 5},
+                                    .file = {"prog.py", 7},
+                                    .lines = {"abc", 3}};
+    know_string(0, 1, true, "plain", 5, "plain");
+    know_string(1, 1, false, "caf\xe9", 4, "caf\xc3\xa9");
+    know_string(2, 2, false, (uint16_t[]){0x3bb}, 1, "\xce\xbb");
+    know_string(3, 4, false, (uint32_t[]){0x1f40d}, 1, "\xf0\x9f\x90\x8d");
+}
+
+static bool prove(void)
+{
+    why[0] = 0;
+    return gs_frames_prove(&found, HEX, tstate, &known, why, sizeof why);
+}
+
+static void refused(const char *what)
+{
+    CHECK(!prove());
+    if (!strstr(why, what)) {
+        fprintf(stderr, "expected words about '%s', got '%s'\n", what, why);
+        exit(1);
+    }
+}
+
+static void test_what_fits_is_proved(void)
+{
+    make_world();
+    CHECK(prove());
+    CHECK_EQUAL(found.type, (uintptr_t)&code_type);
+    known.caller = NULL; /* nobody called */
+    put_pointer(frame, FRAME_PREVIOUS, NULL);
+    CHECK(prove());
+}
+
+static void test_other_versions_are_refused(void)
+{
+    make_world();
+    unsigned versions[] = {0x030a00f0u, 0x031000f0u, 0x040000f0u};
+    for (int i = 0; i < 3; i++) {
+        CHECK(!gs_frames_prove(&found, versions[i], tstate, &known, why, sizeof why));
+        CHECK(strstr(why, "3.11 to 3.15"));
+    }
+}
+
+static void test_other_frames_are_refused(void)
+{
+    make_world();
+    put_pointer(tstate, TSTATE_CFRAME, (void *)16);
+    refused("expected this thread to have a frame");
+    make_world();
+    put_pointer(cframe, 0, (void *)16);
+    refused("expected this thread to have a frame");
+    make_world();
+    put_pointer(frame, 0, caller_code);
+    refused("innermost frame to run the code");
+    make_world();
+    frame[FRAME_OWNER] = 4;
+    refused("innermost frame to run the code");
+    make_world();
+    put_pointer(frame, FRAME_INSTRUCTION, code + CODE_INSTRUCTIONS + 14);
+    refused("innermost frame at instruction 12, found 14");
+    make_world();
+    put_pointer(frame, FRAME_PREVIOUS, NULL);
+    refused("next frame");
+    make_world();
+    put_pointer(caller, 0, code);
+    refused("next frame");
+}
+
+static void test_other_code_is_refused(void)
+{
+    uint32_t line = 8;
+    make_world();
+    put_pointer(code, CODE_NAME, (void *)16);
+    refused("a string at 128");
+    make_world();
+    put_pointer(code, CODE_FILE, NULL);
+    refused("a string at 112");
+    make_world();
+    make_str(name, 1, true, "stArt", 5);
+    refused("expected the caller to be start in prog.py, found stArt");
+    make_world();
+    make_str(file, 1, true, "prog.p", 6);
+    refused("found start in prog.p");
+    make_world();
+    put(code, CODE_FIRST_LINE, &line, sizeof line);
+    refused("first line to be 7");
+    make_world();
+    put(table, BYTES_DATA, "abd", 3);
+    refused("first line to be 7");
+    make_world();
+    put_number(table, BYTES_SIZE, 2);
+    refused("found 7 and 2");
+}
+
+static void test_other_strings_are_refused(void)
+{
+    for (int i = 0; i < 4; i++) {
+        make_world();
+        put_number(strings[i], STR_LENGTH, 0);
+        refused("expected to read the string");
+        make_world();
+        put_number(strings[i], STR_STATE, 3u << 2 | 1u << 5);
+        refused("expected to read the string");
+    }
+    make_world();
+    put_number(strings[0], STR_STATE, 1u << 2 | 1u << 5); /* taken for one that is not ASCII */
+    refused("expected to read the string 'plain'");
+}
+
+int main(void)
+{
+    RUN(test_what_fits_is_proved);
+    RUN(test_other_versions_are_refused);
+    RUN(test_other_frames_are_refused);
+    RUN(test_other_code_is_refused);
+    RUN(test_other_strings_are_refused);
+    return check_done();
+}
