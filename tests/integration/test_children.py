@@ -630,7 +630,10 @@ def test_the_report_has_a_line_for_each(family):
         assert row["duration_ns"] == child.metadata["duration_ns"]
         assert row["held_share"] == pytest.approx(analysis.overhead(child).held_share.item())
         assert gilscope.load(t.home / row["path"]).metadata == child.metadata
-    assert "Child processes" not in t.children[0].report()
+    page = t.report("html")
+    assert "Child processes (2)" in page
+    assert all(f"<tr><td>{pid}</td><td>-c</td>" in page for pid in pids)
+    assert "Child processes" not in t.children[0].report() + t.children[0].report("html")
 
 
 def test_info_lists_them_and_export_has_them(family, tmp_path):
