@@ -18,7 +18,7 @@ from gilscope.errors import GilscopeError, TraceExistsError
 from gilscope.folder import convert, is_trace
 from gilscope.options import Options
 from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, read_metadata, write_metadata
-from gilscope.session import Session
+from gilscope.session import Session, interval_is_the_programs
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Following:
         _plan = self._plan = {
             "root": str(self._root),
             "identity": _identity(self._root),
-            "edges": session.options.edges,
-            "period": session.options.period,
+            "options": session.options.of_children(),
             "package": _PACKAGE,
             "version": session.facts["gilscope_version"],
         }
@@ -181,7 +180,7 @@ def _session(plan: dict[str, Any]) -> Session | None:
             "trace_number": number,  # tells apart the lanes of several traces of one pid
         }
         try:
-            return Session(Options(path, plan["edges"], plan["period"], None, False, True), known, end)
+            return Session(Options(path, **plan["options"]), known, end)
         except TraceExistsError:
             continue  # a pid comes again, also when a program is replaced by another
     return None
@@ -228,8 +227,11 @@ def _go_on_in_child() -> None:
     """After fork, when the session of the parent is forgotten: the child has one of its own."""
     global _own
     _own = None
-    if _plan is not None and not _is_about_to_exec(sys._getframe().f_back):
-        _begin()
+    if _plan is None or _is_about_to_exec(sys._getframe().f_back):
+        return
+    if interval_is_the_programs():
+        _plan["options"]["switch_interval"] = None
+    _begin()
 
 
 def _is_about_to_exec(caller: FrameType | None) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _active: Session | None = None
 _begun = 0  # traces of this process
+_forgotten: Session | None = None  # the recording of whoever forked this process
 
 
 def refuse_where_impossible() -> None:
@@ -175,6 +176,7 @@ class Session:
         self.facts = _facts(options, exact, reason, known or {})
         self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
         self._interval_before: float | None = None
+        self.interval_left = False  # the program has set one of its own
         _active = self
         try:
             self._begin(exact)
@@ -248,6 +250,7 @@ class Session:
         if sys.getswitchinterval() == self._interval_set:
             sys.setswitchinterval(self._interval_before)
         else:
+            self.interval_left = True
             self.facts["not_measured"].append(
                 "the program set a switch interval of its own inside the block; it was left in place"
             )
@@ -271,14 +274,19 @@ def active() -> Session | None:
     return _active
 
 
+def interval_is_the_programs() -> bool:
+    """Tell, in a forked child, whether its switch interval is one that the program itself had set."""
+    return _forgotten is not None and _forgotten.interval_left
+
+
 def _forget_in_child() -> None:
     """After fork: the core has given up the parent's recording already; the child keeps no part of it."""
-    global _active
-    if _active is not None:
-        _active._names.remove()
-        _active._switches.remove()
-        _active._put_back_interval()
-        _active = None
+    global _active, _forgotten
+    _forgotten, _active = _active, None
+    if _forgotten is not None:
+        _forgotten._names.remove()
+        _forgotten._switches.remove()
+        _forgotten._put_back_interval()
 
 
 if hasattr(os, "register_at_fork"):

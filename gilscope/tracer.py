@@ -184,7 +184,8 @@ def trace(
             process and looks once a period, ``"auto"`` takes exact where it can be had.
         period: seconds between two ticks of the sampler; None is 10 ms with exact edges, where
             the tick only collects, and 1 ms with sampled ones.
-        switch_interval: seconds, set for the block as by `sys.setswitchinterval`; None leaves it alone.
+        switch_interval: seconds, set for the block as by `sys.setswitchinterval`, and in ``children``; None
+            leaves it alone.
         overwrite: replace a trace that is at ``path``.
         children: record the Python processes that begin meanwhile too, and theirs, however they begin: see
             `Trace.children`. Those of ``-I``, ``-E`` and ``-S``, and those that are given an environment
