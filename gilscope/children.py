@@ -17,7 +17,7 @@ from gilscope.doubts import final_facts
 from gilscope.errors import GilscopeError, TraceExistsError
 from gilscope.folder import convert, is_trace
 from gilscope.options import Options
-from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, read_metadata, write_metadata
+from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, WANTED_FILE, read_metadata, write_metadata
 from gilscope.session import Session, interval_is_the_programs
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -73,6 +73,16 @@ class Following:
                 del os.environ[name]
             elif name == _PATH and found is not None:
                 os.environ[name] = os.pathsep.join(p for p in found.split(os.pathsep) if p != _STARTUP)
+
+    def tell_over(self) -> None:
+        """Let children that live on know, wherever they are, that they are to record no more."""
+        if _identity(self._root) != self._plan["identity"]:
+            return
+        # Some file systems only hide a file that others have open: those see that it is not empty.
+        with suppress(OSError):
+            os.truncate(self._root / WANTED_FILE, 1)
+        with suppress(OSError):
+            (self._root / WANTED_FILE).unlink()
 
     def convert(self) -> None:
         """Make tables of the spools of all children that have ended; those that live on keep theirs."""
@@ -168,8 +178,9 @@ def _begin() -> None:
 
 def _session(plan: dict[str, Any]) -> Session | None:
     root = Path(plan["root"])
-    # When the trace is over, its spool is gone; the next one may have taken its path.
-    if _identity(root) != plan["identity"] or not (root.parent / SPOOL_FILE).exists():
+    wanted = root / WANTED_FILE
+    # When the trace is over, the next one may have taken its path.
+    if _identity(root) != plan["identity"] or not wanted.exists():
         return None
     for number in count():
         path = root / (f"{os.getpid()}-{number}" if number else str(os.getpid()))
@@ -178,9 +189,10 @@ def _session(plan: dict[str, Any]) -> Session | None:
             "argv": _argv(),
             "started": _started("self"),
             "trace_number": number,  # tells apart the lanes of several traces of one pid
+            "complete": True,  # if its spool is: it may end with the trace, while the process goes on
         }
         try:
-            return Session(Options(path, **plan["options"]), known, end)
+            return Session(Options(path, **plan["options"]), known, end, wanted)
         except TraceExistsError:
             continue  # a pid comes again, also when a program is replaced by another
     return None

@@ -21,6 +21,7 @@ from gilscope.threadnames import NameTeller
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from gilscope._core import Stopped
@@ -148,6 +149,8 @@ class Session:
         options: what was asked for.
         known: keys of ``metadata.json`` that the caller knows better.
         give_way: ends this recording when another is to begin; without it the other is refused.
+        wanted: an empty file; recording ends soon after it is removed or has something in it, and `stop` is
+            still to be called.
 
     Raises:
         TraceActiveError: another one is active in this process.
@@ -159,6 +162,7 @@ class Session:
         options: Options,
         known: dict[str, Any] | None = None,
         give_way: Callable[[], None] | None = None,
+        wanted: Path | None = None,
     ) -> None:
         global _active, _begun
         if _active is not None and _active.give_way is not None:
@@ -179,7 +183,7 @@ class Session:
         self.interval_left = False  # the program has set one of its own
         _active = self
         try:
-            self._begin(exact)
+            self._begin(exact, wanted)
             _begun += 1
         except BaseException:
             _active = None
@@ -187,7 +191,7 @@ class Session:
             self.destination.undo()
             raise
 
-    def _begin(self, exact: bool) -> None:
+    def _begin(self, exact: bool, wanted: Path | None) -> None:
         from gilscope import _core
 
         self._names = NameTeller(_core.name_thread)
@@ -203,6 +207,7 @@ class Session:
                 probe=exact,
                 observe=not exact,
                 period_ns=self.options.period_ns(exact=exact),
+                wanted=wanted,
             )
         except OSError as error:
             raise write_error(self.destination.path, error) from error

@@ -80,21 +80,29 @@ static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
     return NULL;
 }
 
-PyDoc_STRVAR(start_doc, "start($module, /, spool, probe, observe, period_ns)\n--\n\n"
-                        "Start recording into a new spool file.");
+PyDoc_STRVAR(start_doc, "start($module, /, spool, probe, observe, period_ns, wanted=None)\n--\n\n"
+                        "Start recording into a new spool file; it ends by itself soon after "
+                        "the empty file `wanted` is removed or has something in it.");
+
+static int path_or_none(PyObject *value, void *path)
+{
+    return value == Py_None ? 1 : PyUnicode_FSConverter(value, path);
+}
 
 static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     (void)self;
-    static char *keywords[] = {"spool", "probe", "observe", "period_ns", NULL};
-    PyObject *path = NULL;
+    static char *keywords[] = {"spool", "probe", "observe", "period_ns", "wanted", NULL};
+    PyObject *path = NULL, *wanted = NULL;
     int probe, observe;
     unsigned long long period_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK:start", keywords, PyUnicode_FSConverter,
-                                     &path, &probe, &observe, &period_ns))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK|O&:start", keywords,
+                                     PyUnicode_FSConverter, &path, &probe, &observe, &period_ns,
+                                     path_or_none, &wanted))
         return NULL;
     const char *spool = PyBytes_AsString(path);
     struct gs_options o = {.spool = spool,
+                           .wanted = wanted ? PyBytes_AsString(wanted) : NULL,
                            .probe = probe,
                            .observe = observe,
                            .period_ns = period_ns,
@@ -106,6 +114,7 @@ static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
         result = out.failure ? raise_outcome(&out, spool) : Py_NewRef(Py_None);
     }
     Py_DECREF(path);
+    Py_XDECREF(wanted);
     return result;
 }
 

@@ -529,7 +529,7 @@ static void wait_for_hooks(pthread_cond_t *cond)
     pthread_mutex_unlock(mutex);
 }
 
-static void disarm(void)
+void gs_probe_rest(void)
 {
     atomic_store(&probe.cond, NULL);
     atomic_store(&probe.switch_cond, NULL);
@@ -540,7 +540,7 @@ uint32_t gs_probe_end(uint32_t switches, bool recording)
     emit(GS_END, switches);
     if (!recording)
         return 0;
-    disarm();
+    gs_probe_rest();
     wait_for_hooks(learnt_cond);
     wait_for_hooks(learnt_switch_cond);
     return end_others();
@@ -553,7 +553,7 @@ bool gs_probe_remove(void)
 
 void gs_probe_abandon(void)
 {
-    disarm();
+    gs_probe_rest();
     pthread_mutex_init(&registry.mutex, NULL); /* a thread that is not here may have held it */
     atomic_store(&registry.on, false);
     gs_gils_forget();

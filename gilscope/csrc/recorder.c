@@ -2,6 +2,7 @@
 #include "recorder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -26,6 +27,7 @@ static struct {
     struct gs_layout layout;
     struct gs_ring ring;
     struct gs_spool spool;
+    struct gs_descriptor wanted;
     struct gs_sampler sampler;
     struct gs_flushes flushes;
     pthread_t thread;
@@ -70,9 +72,31 @@ static void flush(void *context)
     gs_spool_flush(&now.spool);
 }
 
+static bool is_wanted(void *context)
+{
+    struct stat st;
+    (void)context;
+    /* Where the program has closed our descriptor, nobody knows. */
+    return !gs_descriptor_look(&now.wanted, &st) || (st.st_nlink > 0 && st.st_size == 0);
+}
+
+/* What can be given up without the GIL. The hooks stay, and pass calls on; what is told, and what
+ * other GILs' hooks record, stays in the ring. */
+static void give_up(void)
+{
+    gs_probe_rest();
+    gs_spool_close(&now.spool);
+    gs_descriptor_close(&now.wanted);
+    gs_threads_reset();
+}
+
 static void *sampler_thread(void *unused)
 {
     gs_sampler_run(&now.sampler);
+    if (!atomic_load(&now.sampler.stop)) {
+        give_up();
+        gs_sampler_rest(&now.sampler);
+    }
     return unused;
 }
 
@@ -94,6 +118,7 @@ static void after_fork_in_child(void)
     now.recording = false;
     gs_ring_close(&now.ring);
     gs_spool_abandon(&now.spool);
+    gs_descriptor_close(&now.wanted);
     gs_threads_reset();
     atomic_store(&now.busy, false);
 }
@@ -160,6 +185,27 @@ static void open_spool(const struct gs_options *o, struct gs_outcome *out)
         fail(out, GS_SYSTEM, error, "the spool file cannot be created");
 }
 
+static void open_wanted(const struct gs_options *o, struct gs_outcome *out)
+{
+    int fd = o->wanted ? open(o->wanted, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0 && gs_descriptor_take(&now.wanted, fd))
+        return;
+    if (o->wanted)
+        fail(out, GS_SYSTEM, errno, "the file that says how long to record cannot be opened");
+    if (fd >= 0)
+        close(fd);
+}
+
+static void open_files(const struct gs_options *o, struct gs_outcome *out)
+{
+    open_wanted(o, out);
+    if (out->failure)
+        return;
+    open_spool(o, out);
+    if (out->failure)
+        gs_descriptor_close(&now.wanted);
+}
+
 /* Signals are for the program's threads. */
 static int create_thread(void)
 {
@@ -177,7 +223,14 @@ static void start_sampler(const struct gs_options *o, struct gs_outcome *out)
 {
     memset(&now.sampler, 0, sizeof now.sampler);
     now.sampler.calls = (struct gs_sampler_calls){
-        see_gil, o->observe ? see_states : NULL, see_cpus, gs_sampler_wait, see_clock, keep, flush,
+        .gil = see_gil,
+        .states = o->observe ? see_states : NULL,
+        .cpus = see_cpus,
+        .wait = gs_sampler_wait,
+        .clock = see_clock,
+        .wanted = o->wanted ? is_wanted : NULL,
+        .append = keep,
+        .flush = flush,
     };
     now.sampler.ring = &now.ring;
     now.sampler.flushes = &now.flushes;
@@ -199,6 +252,7 @@ static void discard(const struct gs_options *o)
 {
     gs_spool_close(&now.spool);
     unlink(o->spool);
+    gs_descriptor_close(&now.wanted);
     gs_ring_close(&now.ring);
 }
 
@@ -243,7 +297,7 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
         fail(out, GS_SYSTEM, ENOMEM, "no memory for the ring");
         return;
     }
-    open_spool(o, out);
+    open_files(o, out);
     if (out->failure) {
         gs_ring_close(&now.ring);
         return;
@@ -294,6 +348,7 @@ void gs_recorder_join(struct gs_outcome *out)
     memset(out, 0, sizeof *out);
     stop_sampler();
     gs_spool_close(&now.spool);
+    gs_descriptor_close(&now.wanted);
     gs_ring_close(&now.ring);
     gs_threads_reset();
     out->spool_bytes = now.spool.written;

@@ -10,8 +10,11 @@
 
 struct gs_options {
     const char *spool; /* path; must not exist */
-    bool probe;        /* stamp every transition */
-    bool observe;      /* look at thread states on each tick */
+    /* An empty file, or NULL. When it is removed or has something in it, the recording ends by
+     * itself, at most 50 ms or a period later; gs_recorder_stop() is still to be called. */
+    const char *wanted;
+    bool probe;   /* stamp every transition */
+    bool observe; /* look at thread states on each tick */
     uint64_t period_ns;
     unsigned log2_slots;
     /* the caller, who holds the GIL */

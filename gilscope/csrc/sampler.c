@@ -42,7 +42,7 @@ static void observe(struct gs_sampler *s, struct gs_look *look, const struct gs_
         look->states = states;
         look->n_states = (uint32_t)s->calls.states(s->context, gil, states, GS_MOST_THREADS);
     }
-    if (now >= s->next_cpu_ns || atomic_load(&s->stop)) {
+    if (now >= s->next_cpu_ns) {
         look->cpus = cpus;
         look->n_cpus = (uint32_t)s->calls.cpus(s->context, cpus, GS_MOST_THREADS);
         s->next_cpu_ns = now + GS_CPU_EVERY_NS;
@@ -84,10 +84,11 @@ static void look_once(struct gs_sampler *s, bool due, uint64_t now)
     store(s, &look);
 }
 
-/* Producers are gone: what is in the ring now is all there will be. */
+/* Producers are gone, or not wanted: what is in the ring now is all there will be. */
 static void finish(struct gs_sampler *s, uint64_t now)
 {
     struct gs_look last = {0};
+    s->next_cpu_ns = 0;
     look_once(s, true, now);
     gs_ring_tell_lost(s->ring, s->calls.clock(s->context).stamp);
     look_once(s, false, now);
@@ -139,12 +140,23 @@ void gs_sampler_run(struct gs_sampler *s)
             s->calls.flush(s->context);
             s->next_flush_ns = now + GS_FLUSH_EVERY_NS;
             tell_flushed(s, asked);
+            if (s->calls.wanted && !s->calls.wanted(s->context))
+                break;
         }
         now = s->calls.wait(s->context, s->next_ns, &s->bell);
     }
     finish(s, now);
     tell_flushed(s, atomic_load(&s->flushes->asked));
     s->cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void gs_sampler_rest(struct gs_sampler *s)
+{
+    while (!atomic_load(&s->stop)) {
+        s->calls.wait(s->context, UINT64_MAX, &s->bell);
+        tell_flushed(s, atomic_load(&s->flushes->asked));
+    }
+    tell_flushed(s, atomic_load(&s->flushes->asked));
 }
 
 uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bell)

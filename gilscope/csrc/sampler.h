@@ -29,6 +29,8 @@ struct gs_sampler_calls {
      * returns the time now */
     uint64_t (*wait)(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
     struct gs_clock_pair (*clock)(void *context);
+    /* asked after each flush: false ends the run; NULL: it goes on until `stop` */
+    bool (*wanted)(void *context);
     /* storage */
     void (*append)(void *context, const struct gs_look *look);
     void (*flush)(void *context);
@@ -55,8 +57,13 @@ struct gs_sampler {
     uint64_t cpu_ns; /* of the sampler thread itself; valid after gs_sampler_run() */
 };
 
-/* The thread's life: ticks until `stop`, then drains what is left and marks the last batch. */
+/* The thread's life: ticks until `stop`, or until it is not wanted, then drains what is left and
+ * marks the last batch. */
 void gs_sampler_run(struct gs_sampler *s);
+
+/* What follows a run that ended by itself: nothing is stored any more, until `stop`; who asks for a
+ * flush is told that it is done. */
+void gs_sampler_rest(struct gs_sampler *s);
 
 /* The real schedule. */
 uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
