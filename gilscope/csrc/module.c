@@ -303,6 +303,7 @@ static PyObject *core_event_cost(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "event_cost needs n > 0 and no active recording");
         return NULL;
     }
+    gs_ring_prepare(&ring, UINT64_C(1) << RING_LOG2_SLOTS);
     double hooked, bare;
     bool tsc = gs_recorder_uses_tsc();
     gs_probe_bind(&ring, tsc, NULL);

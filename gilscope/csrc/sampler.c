@@ -125,6 +125,15 @@ void gs_sampler_await_flush(struct gs_flushes *f, uint32_t asked)
         syscall(SYS_futex, &f->done, WAIT_PRIVATE, done, NULL, NULL, 0);
 }
 
+/* A page fault in a hook would cost more than fifty events, but to lay out the whole ring costs ten
+ * milliseconds, which a short-lived child never gets back: so there is room for twice what came so
+ * far, and some. */
+static void prepare(struct gs_ring *ring)
+{
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    gs_ring_prepare(ring, 2 * head + GS_SLOTS_AT_FIRST);
+}
+
 void gs_sampler_run(struct gs_sampler *s)
 {
     uint64_t now = s->calls.clock(s->context).monotonic_ns;
@@ -134,6 +143,7 @@ void gs_sampler_run(struct gs_sampler *s)
         bool due = now >= s->next_ns;
         uint32_t asked = atomic_load(&s->flushes->asked);
         look_once(s, due, now);
+        prepare(s->ring);
         if (due)
             plan_next(s, now);
         if (now >= s->next_flush_ns || asked != atomic_load(&s->flushes->done)) {

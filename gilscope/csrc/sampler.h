@@ -15,6 +15,7 @@
 #include "spool.h"
 
 #define GS_RECORDS_PER_BATCH 65536u
+#define GS_SLOTS_AT_FIRST    16384u
 #define GS_CPU_EVERY_NS      UINT64_C(100000000)
 #define GS_FLUSH_EVERY_NS    UINT64_C(50000000)
 
