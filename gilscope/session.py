@@ -202,7 +202,7 @@ class Session:
                 self._interval_before = sys.getswitchinterval()
                 sys.setswitchinterval(self.options.switch_interval)
                 self._interval_set = sys.getswitchinterval()
-            _core.start(
+            self.recording = _core.start(
                 self.destination.spool,
                 probe=exact,
                 observe=not exact,

@@ -80,9 +80,11 @@ static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
     return NULL;
 }
 
-PyDoc_STRVAR(start_doc, "start($module, /, spool, probe, observe, period_ns, wanted=None)\n--\n\n"
-                        "Start recording into a new spool file; it ends by itself soon after "
-                        "the empty file `wanted` is removed or has something in it.");
+PyDoc_STRVAR(start_doc,
+             "start($module, /, spool, probe, observe, period_ns, wanted=None)\n--\n\n"
+             "Start recording into a new spool file, and return the recording's number; it "
+             "ends by itself soon after the empty file `wanted` is removed or has "
+             "something in it.");
 
 static int path_or_none(PyObject *value, void *path)
 {
@@ -111,7 +113,8 @@ static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *result = NULL;
     if (spool && fill_caller(&o) == 0) {
         gs_recorder_start(&o, &out);
-        result = out.failure ? raise_outcome(&out, spool) : Py_NewRef(Py_None);
+        result = out.failure ? raise_outcome(&out, spool)
+                             : PyLong_FromUnsignedLong(gs_recorder_active());
     }
     Py_DECREF(path);
     Py_XDECREF(wanted);
@@ -236,34 +239,53 @@ static PyObject *core_note_interval(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(mark_doc, "mark($module, name, /)\n--\n\n"
-                       "Record an instant with a name in UTF-8; without effect when no recording "
-                       "is active.");
+/* What a mark or region is told with: a recording's number and a name. `active` says whether it is
+ * that recording which is on, as long as the caller keeps the GIL. */
+static int parse_named(PyObject *const *args, Py_ssize_t n, const char *function, char **text,
+                       Py_ssize_t *size, bool *active)
+{
+    if (n != 2) {
+        PyErr_Format(PyExc_TypeError, "%s() takes a number and a name (%zd given)", function, n);
+        return -1;
+    }
+    unsigned long recording = PyLong_AsUnsignedLong(args[0]);
+    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[1], text, size) < 0)
+        return -1;
+    *active = recording != 0 && recording == gs_recorder_active();
+    return 0;
+}
 
-static PyObject *core_mark(PyObject *self, PyObject *name)
+PyDoc_STRVAR(mark_doc, "mark($module, recording, name, /)\n--\n\n"
+                       "Record an instant with a name in UTF-8; without effect when it is not this "
+                       "recording that is on.");
+
+static PyObject *core_mark(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     (void)self;
     char *text;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(name, &text, &size) < 0)
+    bool active;
+    if (parse_named(args, n, "mark", &text, &size, &active) < 0)
         return NULL;
-    if (gs_recorder_active())
+    if (active)
         gs_tell_mark(text, (size_t)size);
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(region_begin_doc, "region_begin($module, name, /)\n--\n\n"
-                               "Record that a region with a name in UTF-8 begins; return the "
-                               "number by which it ends, 0 when no recording is active.");
+PyDoc_STRVAR(region_begin_doc,
+             "region_begin($module, recording, name, /)\n--\n\n"
+             "Record that a region with a name in UTF-8 begins; return the "
+             "number by which it ends, 0 when it is not this recording that is on.");
 
-static PyObject *core_region_begin(PyObject *self, PyObject *name)
+static PyObject *core_region_begin(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     (void)self;
     char *text;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(name, &text, &size) < 0)
+    bool active;
+    if (parse_named(args, n, "region_begin", &text, &size, &active) < 0)
         return NULL;
-    return PyLong_FromUnsignedLong(gs_recorder_active() ? gs_tell_region(text, (size_t)size) : 0);
+    return PyLong_FromUnsignedLong(active ? gs_tell_region(text, (size_t)size) : 0);
 }
 
 PyDoc_STRVAR(region_end_doc, "region_end($module, instance, /)\n--\n\n"
@@ -286,7 +308,7 @@ PyDoc_STRVAR(active_doc, "active($module, /)\n--\n\nTell whether a recording is 
 static PyObject *core_active(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
-    return PyBool_FromLong(gs_recorder_active());
+    return PyBool_FromLong(gs_recorder_active() != 0);
 }
 
 PyDoc_STRVAR(cost_doc, "event_cost($module, n, /)\n--\n\n"
@@ -326,8 +348,9 @@ static PyMethodDef methods[] = {
     {"prove", (PyCFunction)(void (*)(void))core_prove, METH_VARARGS | METH_KEYWORDS, prove_doc},
     {"name_thread", core_name_thread, METH_VARARGS, name_doc},
     {"note_interval", core_note_interval, METH_VARARGS, interval_doc},
-    {"mark", core_mark, METH_O, mark_doc},
-    {"region_begin", core_region_begin, METH_O, region_begin_doc},
+    {"mark", (PyCFunction)(void (*)(void))core_mark, METH_FASTCALL, mark_doc},
+    {"region_begin", (PyCFunction)(void (*)(void))core_region_begin, METH_FASTCALL,
+     region_begin_doc},
     {"region_end", core_region_end, METH_O, region_end_doc},
     {"active", core_active, METH_NOARGS, active_doc},
     {"event_cost", core_event_cost, METH_VARARGS, cost_doc},

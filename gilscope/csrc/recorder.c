@@ -20,7 +20,8 @@ static struct {
     /* From the first look at the interpreter until all is freed: proving and ending let the GIL go.
      */
     _Atomic bool busy;
-    bool recording; /* the ring takes records; read and changed under the GIL */
+    bool recording;  /* the ring takes records; read and changed under the GIL */
+    uint32_t number; /* of the recording, and never 0 */
     bool probing, tsc, hooks_stayed;
     uint64_t begun_before; /* with sampled edges: interpreters that had ever begun by then */
     uint32_t gils_missed;
@@ -317,6 +318,8 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
     if (!o->probe)
         count_others();
     gs_probe_begin(switches_now(), o->probe);
+    if (++now.number == 0)
+        now.number = 1;
     now.recording = true;
 }
 
@@ -371,9 +374,9 @@ void gs_recorder_await_flush(uint32_t asked)
     gs_sampler_await_flush(&now.flushes, asked);
 }
 
-bool gs_recorder_active(void)
+uint32_t gs_recorder_active(void)
 {
-    return now.recording;
+    return now.recording ? now.number : 0;
 }
 
 bool gs_recorder_uses_tsc(void)

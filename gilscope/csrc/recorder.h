@@ -61,8 +61,9 @@ void gs_recorder_join(struct gs_outcome *out);
 uint32_t gs_recorder_ask_flush(void);
 void gs_recorder_await_flush(uint32_t asked);
 
-/* True from start to stop. The caller holds the GIL: as long as it does, the answer stays true. */
-bool gs_recorder_active(void);
+/* The number of the recording that is on, from start to stop, which no other of this process has; 0
+ * when none is. The caller holds the GIL: as long as it does, the answer stays true. */
+uint32_t gs_recorder_active(void);
 /* True where stamps are those of the processor. */
 bool gs_recorder_uses_tsc(void);
 

@@ -11,12 +11,12 @@ from tests.support.closing import closing
 
 @pytest.fixture(params=["exact", "sampled"])
 def recording(request, tmp_path):
-    """Begin one; return its spool and the file."""
+    """Begin one; return its spool, the file, and its number."""
     spool, wanted = tmp_path / "spool", tmp_path / "wanted"
     wanted.touch()
     exact = request.param == "exact"
-    _core.start(spool, probe=exact, observe=not exact, period_ns=10_000_000, wanted=wanted)
-    yield spool, wanted
+    number = _core.start(spool, probe=exact, observe=not exact, period_ns=10_000_000, wanted=wanted)
+    yield spool, wanted, number
     if _core.active():
         _core.stop()
 
@@ -49,19 +49,19 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_it_ends_by_itself(recording, end):
-    spool, wanted = recording
+    spool, wanted, number = recording
     assert len(descriptors_of(spool)) == len(descriptors_of(wanted)) == 1
     wait = closing(spool)
-    _core.mark(b"before")
+    _core.mark(number, b"before")
     ENDS[end](wanted)
     wait()
 
     assert is_whole(spool)
     size = spool.stat().st_size
     assert _core.active()  # until it is stopped
-    _core.mark(b"after")
+    _core.mark(number, b"after")
     _core.flush()  # returns, although nobody is there who writes
-    assert _core.region_begin(b"after") > 0
+    assert _core.region_begin(number, b"after") > 0
     stopped = _core.stop()
     assert (stopped["error"], stopped["spool_bytes"], spool.stat().st_size) == (0, size, size)
     assert stopped["hooks_stayed"]
@@ -73,11 +73,11 @@ def test_it_ends_by_itself(recording, end):
 
 
 def test_it_goes_on_while_the_file_is_there(recording):
-    spool, wanted = recording
+    spool, wanted, number = recording
     os.rename(wanted, wanted.with_name("elsewhere"))
     wait = closing(spool)
     _core.flush()
-    _core.mark(b"after")
+    _core.mark(number, b"after")
     _core.flush()
     assert _core.stop()["error"] == 0
     wait()
@@ -85,7 +85,7 @@ def test_it_goes_on_while_the_file_is_there(recording):
 
 
 def test_a_fork_of_one_that_has_ended_has_nothing_of_it(recording):
-    spool, wanted = recording
+    spool, wanted, _ = recording
     wait = closing(spool)
     wanted.unlink()
     wait()
