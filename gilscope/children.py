@@ -17,8 +17,8 @@ from gilscope.doubts import final_facts
 from gilscope.errors import GilscopeError, TraceExistsError
 from gilscope.folder import convert, is_trace
 from gilscope.options import Options
-from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, read_metadata, write_metadata
-from gilscope.session import Session
+from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, WANTED_FILE, read_metadata, write_metadata
+from gilscope.session import Session, interval_is_the_programs
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Following:
         _plan = self._plan = {
             "root": str(self._root),
             "identity": _identity(self._root),
-            "edges": session.options.edges,
-            "period": session.options.period,
+            "options": session.options.of_children(),
             "package": _PACKAGE,
             "version": session.facts["gilscope_version"],
         }
@@ -74,6 +73,16 @@ class Following:
                 del os.environ[name]
             elif name == _PATH and found is not None:
                 os.environ[name] = os.pathsep.join(p for p in found.split(os.pathsep) if p != _STARTUP)
+
+    def tell_over(self) -> None:
+        """Let children that live on know, wherever they are, that they are to record no more."""
+        if _identity(self._root) != self._plan["identity"]:
+            return
+        # Some file systems only hide a file that others have open: those see that it is not empty.
+        with suppress(OSError):
+            os.truncate(self._root / WANTED_FILE, 1)
+        with suppress(OSError):
+            (self._root / WANTED_FILE).unlink()
 
     def convert(self) -> None:
         """Make tables of the spools of all children that have ended; those that live on keep theirs."""
@@ -169,8 +178,9 @@ def _begin() -> None:
 
 def _session(plan: dict[str, Any]) -> Session | None:
     root = Path(plan["root"])
-    # When the trace is over, its spool is gone; the next one may have taken its path.
-    if _identity(root) != plan["identity"] or not (root.parent / SPOOL_FILE).exists():
+    wanted = root / WANTED_FILE
+    # When the trace is over, the next one may have taken its path.
+    if _identity(root) != plan["identity"] or not wanted.exists():
         return None
     for number in count():
         path = root / (f"{os.getpid()}-{number}" if number else str(os.getpid()))
@@ -179,9 +189,10 @@ def _session(plan: dict[str, Any]) -> Session | None:
             "argv": _argv(),
             "started": _started("self"),
             "trace_number": number,  # tells apart the lanes of several traces of one pid
+            "complete": True,  # if its spool is: it may end with the trace, while the process goes on
         }
         try:
-            return Session(Options(path, plan["edges"], plan["period"], None, False, True), known, end)
+            return Session(Options(path, **plan["options"]), known, end, wanted)
         except TraceExistsError:
             continue  # a pid comes again, also when a program is replaced by another
     return None
@@ -228,8 +239,11 @@ def _go_on_in_child() -> None:
     """After fork, when the session of the parent is forgotten: the child has one of its own."""
     global _own
     _own = None
-    if _plan is not None and not _is_about_to_exec(sys._getframe().f_back):
-        _begin()
+    if _plan is None or _is_about_to_exec(sys._getframe().f_back):
+        return
+    if interval_is_the_programs():
+        _plan["options"]["switch_interval"] = None
+    _begin()
 
 
 def _is_about_to_exec(caller: FrameType | None) -> bool:

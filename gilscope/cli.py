@@ -251,11 +251,12 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from gilscope import report, schema
+    from gilscope import schema
+    from gilscope.together import processes
 
     t = gilscope.load(args.trace)
     rows = {name: t.table(name).num_rows for name in schema.TABLES}
-    print(json.dumps({**t.metadata, "rows": rows, "children": report.children(t)}, indent=2))
+    print(json.dumps({**t.metadata, "rows": rows, "children": processes(t)}, indent=2))
     return 0
 
 

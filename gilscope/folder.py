@@ -11,6 +11,7 @@ from gilscope.recording import (
     CHILDREN_FOLDER,
     METADATA_FILE,
     SPOOL_FILE,
+    WANTED_FILE,
     describe_file,
     read_metadata,
     write_metadata,
@@ -75,6 +76,7 @@ class Destination:
     def _make_children(self) -> None:
         try:
             (self.path / CHILDREN_FOLDER).mkdir()
+            (self.path / CHILDREN_FOLDER / WANTED_FILE).touch()
         except OSError as error:
             self.undo()
             raise write_error(self.path, error) from error

@@ -10,7 +10,7 @@ from gilscope.errors import OptionError
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
     Edges = Literal["auto", "exact", "sampled"]
 
@@ -37,8 +37,8 @@ class Options:
         edges: str,
         period: float | None,
         switch_interval: float | None,
-        overwrite: bool,
-        quiet: bool,
+        overwrite: bool = False,
+        quiet: bool = False,
         children: bool = False,
         sites: bool = True,
         stacks_over: float = WHOLE_STACKS_OVER_S,
@@ -58,6 +58,15 @@ class Options:
         self.children = bool(children)
         self.sites = bool(sites)
         self.stacks_over = _seconds("stacks_over", stacks_over, 0.0, _MOST_S)
+
+    def of_children(self) -> dict[str, Any]:
+        """Return what is told to child processes, as arguments of theirs; JSON can hold it."""
+        return {
+            "edges": self.edges,
+            "period": self.period,
+            "switch_interval": self.switch_interval,
+            "quiet": True,
+        }
 
     def period_ns(self, *, exact: bool) -> int:
         """Return the period to use: the one asked for, or the default of these edges."""

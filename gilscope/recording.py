@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 METADATA_FILE = "metadata.json"
 SPOOL_FILE = "spool.bin"
 CHILDREN_FOLDER = "children"
+WANTED_FILE = "wanted"
+"""In the folder of the children: there, and empty, as long as they are to record."""
 _MOST_METADATA = 1 << 24  # bytes; argv is the longest part, and kernels allow 2 MB of it
 _DEEPEST = 32
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from gilscope.errors import OptionError
-from gilscope.session import active
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from gilscope.session import Session
 
 
 def encoded(name: str) -> bytes:
@@ -27,19 +24,20 @@ def encoded(name: str) -> bytes:
 
 
 class Marker:
-    """What marks and regions of one recording are told to; of none, where there is no session.
+    """What marks and regions of one recording are told to, or of none; outside of it they are told in vain.
 
-    Whoever uses it asks first whether ``session`` is the one that is active.
+    Args:
+        recording: its number, from the core: in the same moment in which it records, the core makes sure that
+            it is this recording which is on. Another thread may be ending it and beginning the next.
     """
 
-    __slots__ = ("begin", "end", "mark", "session")
+    __slots__ = ("begin", "end", "mark", "recording")
 
-    def __init__(self, session: Session | None = None) -> None:
-        self.session: object = self
-        if session is not None:
+    def __init__(self, recording: int = 0) -> None:
+        self.recording = recording
+        if recording:
             from gilscope import _core
 
-            self.session = session
             self.mark, self.begin, self.end = _core.mark, _core.region_begin, _core.region_end
 
 
@@ -63,7 +61,8 @@ class Region:
 
     def __enter__(self) -> Region:
         marker = self._marker
-        self._instances.append(marker.begin(self._name) if active() is marker.session else 0)
+        recording = marker.recording
+        self._instances.append(marker.begin(recording, self._name) if recording else 0)
         return self
 
     def __exit__(
@@ -72,5 +71,6 @@ class Region:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if instance := self._instances.pop():  # where its recording is over, nobody knows the number
+        # Where its recording is over, nobody knows the number.
+        if instance := self._instances.pop():
             self._marker.end(instance)

@@ -14,8 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gilscope import analysis
-from gilscope.recording import CHILDREN_FOLDER
-from gilscope.together import begins_ns
+from gilscope.together import folder_name, processes, script
 from gilscope.units import duration, percent, printable
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def as_json(t: Recording) -> str:
         "fairness": _records(analysis.fairness(t, window)),
         "switch_interval": _records(analysis.switch_interval(t)),
         "switch_intervals": t.switch_intervals.to_pylist(),
-        "children": children(t),
+        "children": processes(t),
     }
     return json.dumps(figures, indent=2, default=_plain, allow_nan=False)
 
@@ -226,31 +225,8 @@ def _print_findings(console: Console, t: Recording) -> None:
         console.print(f"   and {len(found) - MOST_FINDINGS} more: gilscope.analysis.findings(t)")
 
 
-def children(t: Recording) -> list[dict[str, Any]]:
-    """Return a row per child process, in order of their beginnings.
-
-    Keys: ``path`` (in the trace's folder), ``pid``, ``ppid``, ``argv``, ``start_ns`` (since the beginning of
-    ``t``), ``duration_ns``, ``held_share`` (of its GILs, of its duration), ``threads``, ``complete``.
-    """
-    return [_child(t, child) for child in t.children]
-
-
-def _child(t: Recording, child: Recording) -> dict[str, Any]:
-    m = child.metadata
-    held = sum(child.threads["run_ns"].to_pylist())
-    return {
-        "path": None if child.home is None else f"{CHILDREN_FOLDER}/{child.home.name}",
-        **{key: m.get(key) for key in ("pid", "ppid", "argv")},
-        "start_ns": begins_ns(t, child),
-        "duration_ns": m["duration_ns"],
-        "held_share": held / max(m["duration_ns"], 1),
-        "threads": child.threads.num_rows,
-        "complete": m["complete"],
-    }
-
-
 def _print_children(console: Console, t: Recording) -> None:
-    rows = sorted(children(t), key=lambda row: -row["held_share"] * row["duration_ns"])
+    rows = sorted(processes(t), key=lambda row: -row["held_share"] * row["duration_ns"])
     if not rows:
         return
     see = f"gilscope report {t.home or 'TRACE'}/{rows[0]['path']}"
@@ -262,21 +238,11 @@ def _print_children(console: Console, t: Recording) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows[:MOST_CHILDREN]:
         times = [duration(row["start_ns"]), duration(row["duration_ns"]), percent(row["held_share"])]
-        name, script = (Text(printable(text)) for text in (_last(row["path"]), _script(row["argv"])))
-        table.add_row(name, script, *times, str(row["threads"]))
+        words = (Text(printable(text)) for text in (folder_name(row), script(row["argv"])))
+        table.add_row(*words, *times, str(row["threads"]))
     console.print(table)
     if len(rows) > MOST_CHILDREN:
         console.print(f"and {len(rows) - MOST_CHILDREN} more, which held the GIL for less time: t.children")
-
-
-def _last(path: str | None) -> str:
-    return (path or "").rpartition("/")[2]
-
-
-def _script(argv: list[str] | None) -> str:
-    """Return what a process was told to run, without its arguments."""
-    words = argv or [""]
-    return " ".join(words[:2]) if words[0] in ("-c", "-m") else _last(words[0])
 
 
 def _notes(t: Recording, overhead: dict[str, Any]) -> list[str]:

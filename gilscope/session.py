@@ -21,12 +21,14 @@ from gilscope.threadnames import NameTeller
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from gilscope._core import Stopped
 
 _active: Session | None = None
 _begun = 0  # traces of this process
+_forgotten: Session | None = None  # the recording of whoever forked this process
 
 
 def refuse_where_impossible() -> None:
@@ -154,6 +156,8 @@ class Session:
         options: what was asked for.
         known: keys of ``metadata.json`` that the caller knows better.
         give_way: ends this recording when another is to begin; without it the other is refused.
+        wanted: an empty file; recording ends soon after it is removed or has something in it, and `stop` is
+            still to be called.
 
     Raises:
         TraceActiveError: another one is active in this process.
@@ -165,6 +169,7 @@ class Session:
         options: Options,
         known: dict[str, Any] | None = None,
         give_way: Callable[[], None] | None = None,
+        wanted: Path | None = None,
     ) -> None:
         global _active, _begun
         if _active is not None and _active.give_way is not None:
@@ -182,9 +187,10 @@ class Session:
         self.facts = _facts(options, exact, reason, known or {})
         self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
         self._interval_before: float | None = None
+        self.interval_left = False  # the program has set one of its own
         _active = self
         try:
-            self._begin(exact)
+            self._begin(exact, wanted)
             _begun += 1
         except BaseException:
             _active = None
@@ -192,7 +198,7 @@ class Session:
             self.destination.undo()
             raise
 
-    def _begin(self, exact: bool) -> None:
+    def _begin(self, exact: bool, wanted: Path | None) -> None:
         from gilscope import _core
 
         self._names = NameTeller(_core.name_thread)
@@ -203,12 +209,13 @@ class Session:
                 self._interval_before = sys.getswitchinterval()
                 sys.setswitchinterval(self.options.switch_interval)
                 self._interval_set = sys.getswitchinterval()
-            nowhere = _core.start(
+            self.recording, nowhere = _core.start(
                 self.destination.spool,
                 probe=exact,
                 observe=not exact,
                 period_ns=self.options.period_ns(exact=exact),
                 whole_over_ns=round(self.options.stacks_over * 1e9) if self.options.sites else None,
+                wanted=wanted,
             )
         except OSError as error:
             raise write_error(self.destination.path, error) from error
@@ -258,6 +265,7 @@ class Session:
         if sys.getswitchinterval() == self._interval_set:
             sys.setswitchinterval(self._interval_before)
         else:
+            self.interval_left = True
             self.facts["not_measured"].append(
                 "the program set a switch interval of its own inside the block; it was left in place"
             )
@@ -281,14 +289,19 @@ def active() -> Session | None:
     return _active
 
 
+def interval_is_the_programs() -> bool:
+    """Tell, in a forked child, whether its switch interval is one that the program itself had set."""
+    return _forgotten is not None and _forgotten.interval_left
+
+
 def _forget_in_child() -> None:
     """After fork: the core has given up the parent's recording already; the child keeps no part of it."""
-    global _active
-    if _active is not None:
-        _active._names.remove()
-        _active._switches.remove()
-        _active._put_back_interval()
-        _active = None
+    global _active, _forgotten
+    _forgotten, _active = _active, None
+    if _forgotten is not None:
+        _forgotten._names.remove()
+        _forgotten._switches.remove()
+        _forgotten._put_back_interval()
 
 
 if hasattr(os, "register_at_fork"):

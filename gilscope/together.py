@@ -1,13 +1,15 @@
-"""Tables of several processes as one: on the clock of the first, each row with its process."""
+"""Several processes as one: on the clock of the first, each row with its process, or a row for each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gilscope.recording import Recording
+from gilscope.recording import CHILDREN_FOLDER, Recording
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import pyarrow as pa
 
 
@@ -60,3 +62,41 @@ def _shifted(table: pa.Table, by_ns: int) -> pa.Table:
         if field.name in INSTANTS and by_ns:
             table = table.set_column(i, field, pc.add(table[field.name], scalar(by_ns)))
     return table
+
+
+def processes(t: Recording) -> list[dict[str, Any]]:
+    """Return a row per child process, in order of their beginnings.
+
+    Keys: ``path`` (in the trace's folder), ``pid``, ``ppid``, ``argv``, ``start_ns`` (since the beginning of
+    ``t``), ``duration_ns``, ``held_share`` (of its GILs, of its duration), ``threads``, ``complete``.
+    """
+    return [_child(t, child) for child in t.children]
+
+
+def _child(t: Recording, child: Recording) -> dict[str, Any]:
+    m = child.metadata
+    held = sum(child.threads["run_ns"].to_pylist())
+    return {
+        "path": None if child.home is None else f"{CHILDREN_FOLDER}/{child.home.name}",
+        **{key: m.get(key) for key in ("pid", "ppid", "argv")},
+        "start_ns": begins_ns(t, child),
+        "duration_ns": m["duration_ns"],
+        "held_share": held / max(m["duration_ns"], 1),
+        "threads": child.threads.num_rows,
+        "complete": m["complete"],
+    }
+
+
+def folder_name(row: dict[str, Any]) -> str:
+    """Return what the folder of a child process is called: its pid, which a number may follow."""
+    return _last(row["path"])
+
+
+def script(argv: list[str] | None) -> str:
+    """Return what a process was told to run, without its arguments."""
+    words = argv or [""]
+    return " ".join(words[:2]) if words[0] in ("-c", "-m") else _last(words[0])
+
+
+def _last(path: str | None) -> str:
+    return (path or "").rpartition("/")[2]

@@ -66,11 +66,12 @@ class Trace(Recording):
         self._home = folder  # where its children are: the tables may lie in a temporary folder
         self._children: list[Trace] | None = None
         self._marker = Marker()
+        self._session: Session | None = None
         self._in_reports = False  # of VizTracer, which may be saved when the folder is gone
 
     def _record(self, session: Session) -> None:
         """A recording has begun: from now on there is something to mark."""
-        self._marker = Marker(session)
+        self._session, self._marker = session, Marker(session.recording)
         if "viztracer" in sys.modules:
             self._join_viztracer()
 
@@ -209,8 +210,8 @@ class Trace(Recording):
             ['half time']
         """
         text, marker = encoded(name), self._marker
-        if active() is marker.session:
-            marker.mark(text)
+        if marker.recording:
+            marker.mark(marker.recording, text)
 
     def region(self, name: str) -> Region:
         """Return a context manager that names what happens inside of it: a row of the table ``marks``.
@@ -392,8 +393,8 @@ class Trace(Recording):
 
     def _so_far(self) -> Recording:
         """Return what has been recorded: the whole trace, or while it is on, what there is of it."""
-        session = self._marker.session
-        if self._ready or not isinstance(session, Session) or active() is not session:
+        session = self._session
+        if self._ready or session is None or active() is not session:
             self._require_ready()
             return self
         return session.so_far()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
-    from gilscope._core import Stopped
     from gilscope.children import Following
     from gilscope.options import Edges
 
@@ -72,7 +71,7 @@ class _Tracing:
         following, self._following = self._following, None
         if following is not None:
             following.end()
-        _unseen(lambda: _fill(trace, session, session.stop()))
+        _unseen(lambda: _fill(trace, session, following))
         if following is not None:
             _unseen(following.convert)
         if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
@@ -120,8 +119,11 @@ def _unseen(call: Callable[[], None]) -> None:
     unseen(call)
 
 
-def _fill(trace: Trace, session: Session, stopped: Stopped) -> None:
-    """Convert what was recorded and give it to the trace; the spool goes once the tables stand."""
+def _fill(trace: Trace, session: Session, following: Following | None) -> None:
+    """End the recording, convert it and give it to the trace; the spool goes once the tables stand."""
+    stopped = session.stop()
+    if following is not None:
+        following.tell_over()
     session.check_destination()
     folder, spool = session.destination.path, session.destination.spool
     facts = final_facts(session.facts, stopped)
@@ -186,7 +188,8 @@ def trace(
             process and looks once a period, ``"auto"`` takes exact where it can be had.
         period: seconds between two ticks of the sampler; None is 10 ms with exact edges, where
             the tick only collects, and 1 ms with sampled ones.
-        switch_interval: seconds, set for the block as by `sys.setswitchinterval`; None leaves it alone.
+        switch_interval: seconds, set for the block as by `sys.setswitchinterval`, and in ``children``; None
+            leaves it alone.
         overwrite: replace a trace that is at ``path``.
         children: record the Python processes that begin meanwhile too, and theirs, however they begin: see
             `Trace.children`. Those of ``-I``, ``-E`` and ``-S``, and those that are given an environment

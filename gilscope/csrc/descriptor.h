@@ -23,10 +23,16 @@ static inline bool gs_descriptor_take(struct gs_descriptor *d, int fd)
     return true;
 }
 
+/* Looks at the file; false where the descriptor is another one's by now, or closed. */
+static inline bool gs_descriptor_look(const struct gs_descriptor *d, struct stat *st)
+{
+    return fstat(d->fd, st) == 0 && st->st_dev == d->device && st->st_ino == d->inode;
+}
+
 static inline bool gs_descriptor_is_ours(const struct gs_descriptor *d)
 {
     struct stat st;
-    return fstat(d->fd, &st) == 0 && st.st_dev == d->device && st.st_ino == d->inode;
+    return gs_descriptor_look(d, &st);
 }
 
 /* May be called again: once closed, number and inode can both come back as a file of the program's.

@@ -240,7 +240,7 @@ static bool same(struct gs_text expected, const char *text, size_t size)
 static bool prove_strings(const struct gs_frames *f, const struct gs_known_frame *known, char *why,
                           size_t why_size)
 {
-    for (size_t i = 0; i < sizeof known->strings / sizeof *known->strings; i++) {
+    for (size_t i = 0; i < GS_KNOWN_STRINGS; i++) {
         char text[64];
         size_t size = read_str(f, (uintptr_t)known->strings[i].object, text, sizeof text);
         if (!same(known->strings[i].utf8, text, size))

@@ -25,6 +25,8 @@ struct gs_text {
     size_t size;
 };
 
+#define GS_KNOWN_STRINGS 4
+
 /* What Python says of the frame that calls, and of the one that called that. */
 struct gs_known_frame {
     const void *code, *caller; /* code objects */
@@ -34,7 +36,7 @@ struct gs_known_frame {
     struct {
         const void *object; /* strings of each way to store one */
         struct gs_text utf8;
-    } strings[4];
+    } strings[GS_KNOWN_STRINGS];
 };
 
 /* Fills `f`, and proves it against what Python says. The caller holds the GIL and passes its own

@@ -142,11 +142,13 @@ static int page_protection(uintptr_t page)
     return protection;
 }
 
-bool gs_got_swap(void **where, void *from, void *to)
+bool gs_got_swap(struct gs_got_page *last, void **where, void *from, void *to)
 {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     uintptr_t page = (uintptr_t)where & ~(page_size - 1);
-    int protection = page_protection(page);
+    if (last->page != page || !page)
+        *last = (struct gs_got_page){page, page_protection(page)};
+    int protection = last->protection;
     bool read_only = !(protection & PROT_WRITE);
     if (protection < 0 ||
         (read_only && mprotect((void *)page, page_size, protection | PROT_WRITE) != 0))

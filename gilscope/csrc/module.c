@@ -1,19 +1,14 @@
-/* gilscope._core: the only file that knows PyObject. */
+/* gilscope._core: what Python calls. */
 #define _GNU_SOURCE
-#include <pyconfig.h> /* Py_GIL_DISABLED: free-threaded builds have no stable ABI */
-#if !defined(Py_GIL_DISABLED) && !defined(Py_LIMITED_API)
-#define Py_LIMITED_API 0x030b0000
-#endif
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "clock.h"
 #include "recorder.h"
 #include "tell.h"
@@ -83,137 +78,56 @@ static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
     return NULL;
 }
 
-/* ---- what Python says of the calling frame ---- */
-
-enum {
-    N_STRINGS = sizeof(((struct gs_known_frame *)NULL)->strings) /
-    sizeof(((struct gs_known_frame *)NULL)->strings[0])
-};
-
-/* What the texts of a gs_known_frame are borrowed from. */
-struct caller {
-    struct gs_known_frame known;
-    PyObject *code, *outer, *name, *file, *lines, *strings[N_STRINGS];
-};
-
-static void forget_caller(struct caller *c)
+/* Why sites are not recorded: an empty string, they are, or were not asked for. */
+static void start_located(struct gs_options *o, struct gs_outcome *out)
 {
-    PyObject *objects[] = {c->code, c->outer, c->name, c->file, c->lines};
-    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++)
-        Py_XDECREF(objects[i]);
-    for (int i = 0; i < N_STRINGS; i++)
-        Py_XDECREF(c->strings[i]);
-}
-
-static bool utf8_of(PyObject *string, struct gs_text *text)
-{
-    Py_ssize_t size = 0;
-    text->text = string ? PyUnicode_AsUTF8AndSize(string, &size) : NULL;
-    text->size = (size_t)size;
-    return text->text != NULL;
-}
-
-static bool number_of(PyObject *object, const char *attribute, int64_t *number)
-{
-    PyObject *value = PyObject_GetAttrString(object, attribute);
-    *number = value ? PyLong_AsLongLong(value) : -1;
-    Py_XDECREF(value);
-    return !PyErr_Occurred();
-}
-
-static bool know_strings(struct caller *c)
-{
-    static const char *const texts[N_STRINGS] = {"plain", "caf\xc3\xa9", "\xce\xbb",
-                                                 "\xf0\x9f\x90\x8d"};
-    for (int i = 0; i < N_STRINGS; i++) {
-        c->strings[i] = PyUnicode_FromString(texts[i]);
-        c->known.strings[i].object = c->strings[i];
-        if (!utf8_of(c->strings[i], &c->known.strings[i].utf8))
-            return false;
+    struct gs_caller caller = {0};
+    if (gs_caller_know(&caller, out->no_sites, sizeof out->no_sites)) {
+        o->known = &caller.known;
+        o->pin = gs_caller_pin;
+        o->unpin = gs_caller_unpin;
+        gs_recorder_start(o, out);
+    } else {
+        char why[sizeof out->no_sites];
+        memcpy(why, out->no_sites, sizeof why);
+        gs_recorder_start(o, out);
+        memcpy(out->no_sites, why, sizeof why);
     }
-    return true;
+    gs_caller_forget(&caller);
 }
 
-static bool know_caller(struct caller *c)
+PyDoc_STRVAR(
+    start_doc,
+    "start($module, /, spool, probe, observe, period_ns, whole_over_ns=None, wanted=None)\n"
+    "--\n\n"
+    "Start recording into a new spool file; it ends by itself soon after the empty file "
+    "`wanted` is removed or has something in it. With whole_over_ns releases say where they "
+    "were, and those of longer holds with all callers. Return the recording's number, and "
+    "why releases do not say where they were, or an empty string.");
+
+static int path_or_none(PyObject *value, void *path)
 {
-    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
-    if (!frame)
-        return false;
-    PyObject *back = PyObject_GetAttrString((PyObject *)frame, "f_back");
-    c->code = (PyObject *)PyFrame_GetCode(frame);
-    c->outer = back && back != Py_None ? PyObject_GetAttrString(back, "f_code") : NULL;
-    Py_XDECREF(back);
-    c->name = PyObject_GetAttrString(c->code, "co_qualname");
-    c->file = PyObject_GetAttrString(c->code, "co_filename");
-    c->lines = PyObject_GetAttrString(c->code, "co_linetable");
-    if (!c->lines || !PyBytes_Check(c->lines))
-        return false;
-    c->known.code = c->code;
-    c->known.caller = c->outer;
-    c->known.lines = (struct gs_text){PyBytes_AsString(c->lines), (size_t)PyBytes_Size(c->lines)};
-    return utf8_of(c->name, &c->known.name) && utf8_of(c->file, &c->known.file) &&
-           number_of((PyObject *)frame, "f_lasti", &c->known.offset) &&
-           number_of(c->code, "co_firstlineno", &c->known.first_line) && know_strings(c);
+    return value == Py_None ? 1 : PyUnicode_FSConverter(value, path);
 }
-
-static void pin(void *object)
-{
-    Py_IncRef(object);
-}
-
-static void unpin(void *object)
-{
-    Py_DecRef(object);
-}
-
-/* A reference counted in a debug build needs a thread state, which a hook may not have. */
-static bool counts_references(void)
-{
-    return PySys_GetObject("gettotalrefcount") != NULL;
-}
-
-static PyObject *start_located(struct gs_options *o, struct gs_outcome *out)
-{
-    struct caller c = {0};
-    if (counts_references()) {
-        gs_recorder_start(o, out);
-        snprintf(out->no_sites, sizeof out->no_sites, "this is a debug build of CPython");
-    } else if (know_caller(&c)) {
-        o->known = &c.known;
-        o->pin = pin;
-        o->unpin = unpin;
-        gs_recorder_start(o, out);
-    } else { /* a file name that is no text, say: no reason not to record the rest */
-        PyErr_Clear();
-        gs_recorder_start(o, out);
-        snprintf(out->no_sites, sizeof out->no_sites, "Python cannot say where it is called");
-    }
-    forget_caller(&c);
-    return PyUnicode_FromString(out->no_sites);
-}
-
-PyDoc_STRVAR(start_doc,
-             "start($module, /, spool, probe, observe, period_ns, whole_over_ns=None)\n"
-             "--\n\n"
-             "Start recording into a new spool file. With whole_over_ns releases say where "
-             "they were, and those of longer holds with all callers; return why they "
-             "cannot, or an empty string.");
 
 static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     (void)self;
-    static char *keywords[] = {"spool", "probe", "observe", "period_ns", "whole_over_ns", NULL};
-    PyObject *path = NULL, *whole_over = Py_None;
+    static char *keywords[] = {"spool",         "probe",  "observe", "period_ns",
+                               "whole_over_ns", "wanted", NULL};
+    PyObject *path = NULL, *wanted = NULL, *whole_over = Py_None;
     int probe, observe;
     unsigned long long period_ns, whole_over_ns = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK|O:start", keywords, PyUnicode_FSConverter,
-                                     &path, &probe, &observe, &period_ns, &whole_over))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&ppK|OO&:start", keywords,
+                                     PyUnicode_FSConverter, &path, &probe, &observe, &period_ns,
+                                     &whole_over, path_or_none, &wanted))
         return NULL;
     bool locate = probe && whole_over != Py_None;
     if (locate)
         whole_over_ns = PyLong_AsUnsignedLongLong(whole_over);
     const char *spool = PyBytes_AsString(path);
     struct gs_options o = {.spool = spool,
+                           .wanted = wanted ? PyBytes_AsString(wanted) : NULL,
                            .probe = probe,
                            .observe = observe,
                            .period_ns = period_ns,
@@ -222,18 +136,16 @@ static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
     struct gs_outcome out = {0};
     PyObject *result = NULL;
     if (spool && !PyErr_Occurred() && fill_caller(&o) == 0) {
-        if (locate) {
-            result = start_located(&o, &out);
-        } else {
+        if (locate)
+            start_located(&o, &out);
+        else
             gs_recorder_start(&o, &out);
-            result = PyUnicode_FromString("");
-        }
-        if (out.failure) {
-            Py_CLEAR(result);
-            raise_outcome(&out, spool);
-        }
+        result = out.failure
+                     ? raise_outcome(&out, spool)
+                     : Py_BuildValue("ks", (unsigned long)gs_recorder_active(), out.no_sites);
     }
     Py_DECREF(path);
+    Py_XDECREF(wanted);
     return result;
 }
 
@@ -356,34 +268,53 @@ static PyObject *core_note_interval(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(mark_doc, "mark($module, name, /)\n--\n\n"
-                       "Record an instant with a name in UTF-8; without effect when no recording "
-                       "is active.");
+/* What a mark or region is told with: a recording's number and a name. `active` says whether it is
+ * that recording which is on, as long as the caller keeps the GIL. */
+static int parse_named(PyObject *const *args, Py_ssize_t n, const char *function, char **text,
+                       Py_ssize_t *size, bool *active)
+{
+    if (n != 2) {
+        PyErr_Format(PyExc_TypeError, "%s() takes a number and a name (%zd given)", function, n);
+        return -1;
+    }
+    unsigned long recording = PyLong_AsUnsignedLong(args[0]);
+    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[1], text, size) < 0)
+        return -1;
+    *active = recording != 0 && recording == gs_recorder_active();
+    return 0;
+}
 
-static PyObject *core_mark(PyObject *self, PyObject *name)
+PyDoc_STRVAR(mark_doc, "mark($module, recording, name, /)\n--\n\n"
+                       "Record an instant with a name in UTF-8; without effect when it is not this "
+                       "recording that is on.");
+
+static PyObject *core_mark(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     (void)self;
     char *text;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(name, &text, &size) < 0)
+    bool active;
+    if (parse_named(args, n, "mark", &text, &size, &active) < 0)
         return NULL;
-    if (gs_recorder_active())
+    if (active)
         gs_tell_mark(text, (size_t)size);
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(region_begin_doc, "region_begin($module, name, /)\n--\n\n"
-                               "Record that a region with a name in UTF-8 begins; return the "
-                               "number by which it ends, 0 when no recording is active.");
+PyDoc_STRVAR(region_begin_doc,
+             "region_begin($module, recording, name, /)\n--\n\n"
+             "Record that a region with a name in UTF-8 begins; return the "
+             "number by which it ends, 0 when it is not this recording that is on.");
 
-static PyObject *core_region_begin(PyObject *self, PyObject *name)
+static PyObject *core_region_begin(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     (void)self;
     char *text;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(name, &text, &size) < 0)
+    bool active;
+    if (parse_named(args, n, "region_begin", &text, &size, &active) < 0)
         return NULL;
-    return PyLong_FromUnsignedLong(gs_recorder_active() ? gs_tell_region(text, (size_t)size) : 0);
+    return PyLong_FromUnsignedLong(active ? gs_tell_region(text, (size_t)size) : 0);
 }
 
 PyDoc_STRVAR(region_end_doc, "region_end($module, instance, /)\n--\n\n"
@@ -406,7 +337,7 @@ PyDoc_STRVAR(active_doc, "active($module, /)\n--\n\nTell whether a recording is 
 static PyObject *core_active(PyObject *self, PyObject *unused)
 {
     (void)self, (void)unused;
-    return PyBool_FromLong(gs_recorder_active());
+    return PyBool_FromLong(gs_recorder_active() != 0);
 }
 
 PyDoc_STRVAR(cost_doc, "event_cost($module, n, /)\n--\n\n"
@@ -415,13 +346,14 @@ PyDoc_STRVAR(cost_doc, "event_cost($module, n, /)\n--\n\n"
 
 static double located_cost(unsigned n, double bare_ns)
 {
-    struct caller c = {0};
-    struct gs_options o = {.known = &c.known, .pin = pin, .unpin = unpin};
+    char why[320];
+    struct gs_caller caller = {0};
+    struct gs_options o = {.known = &caller.known, .pin = gs_caller_pin, .unpin = gs_caller_unpin};
     double hooked = NAN;
-    if (!counts_references() && know_caller(&c) && fill_caller(&o) == 0)
+    if (gs_caller_know(&caller, why, sizeof why) && fill_caller(&o) == 0)
         hooked = gs_recorder_located_cost(&o, n);
     PyErr_Clear();
-    forget_caller(&c);
+    gs_caller_forget(&caller);
     return hooked - bare_ns;
 }
 
@@ -436,6 +368,7 @@ static PyObject *core_event_cost(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "event_cost needs n > 0 and no active recording");
         return NULL;
     }
+    gs_ring_prepare(&ring, UINT64_C(1) << RING_LOG2_SLOTS);
     double hooked, bare;
     bool tsc = gs_recorder_uses_tsc();
     gs_probe_bind(&ring, tsc, NULL);
@@ -459,8 +392,9 @@ static PyMethodDef methods[] = {
     {"prove", (PyCFunction)(void (*)(void))core_prove, METH_VARARGS | METH_KEYWORDS, prove_doc},
     {"name_thread", core_name_thread, METH_VARARGS, name_doc},
     {"note_interval", core_note_interval, METH_VARARGS, interval_doc},
-    {"mark", core_mark, METH_O, mark_doc},
-    {"region_begin", core_region_begin, METH_O, region_begin_doc},
+    {"mark", (PyCFunction)(void (*)(void))core_mark, METH_FASTCALL, mark_doc},
+    {"region_begin", (PyCFunction)(void (*)(void))core_region_begin, METH_FASTCALL,
+     region_begin_doc},
     {"region_end", core_region_end, METH_O, region_end_doc},
     {"active", core_active, METH_NOARGS, active_doc},
     {"event_cost", core_event_cost, METH_VARARGS, cost_doc},

@@ -428,11 +428,11 @@ static void *const hooks[N_NAMES] = {(void *)on_signal, (void *)on_timedwait, (v
 /* ---- putting them in and out ---- */
 
 /* Another tool may put something of its own in at the same moment: look again. */
-static bool put_in(struct gs_got_slot *slot, void *hook)
+static bool put_in(struct gs_got_page *last, struct gs_got_slot *slot, void *hook)
 {
     for (int attempt = 0; attempt < 8; attempt++) {
         slot->before = __atomic_load_n(slot->where, __ATOMIC_SEQ_CST);
-        if (slot->before == hook || gs_got_swap(slot->where, slot->before, hook))
+        if (slot->before == hook || gs_got_swap(last, slot->where, slot->before, hook))
             return true;
     }
     return false;
@@ -441,9 +441,9 @@ static bool put_in(struct gs_got_slot *slot, void *hook)
 /* False where the slot no longer holds the hook. Another tool has put its own function over ours:
  * it still calls ours, which then only passes calls on. Or a thread was inside its first call, and
  * the dynamic linker then wrote the function's address over ours. */
-static bool take_out(struct gs_got_slot *slot, void *hook)
+static bool take_out(struct gs_got_page *last, struct gs_got_slot *slot, void *hook)
 {
-    return slot->before == hook || gs_got_swap(slot->where, hook, slot->before);
+    return slot->before == hook || gs_got_swap(last, slot->where, hook, slot->before);
 }
 
 static bool in_one_object(const void *a, const void *b)
@@ -454,20 +454,21 @@ static bool in_one_object(const void *a, const void *b)
 
 /* Binds what is bound lazily, long before a hook goes in: a thread that is in its first call then
  * would end by storing the function's address over the hook. */
-static void bind_now(const void *inside, const struct gs_got_slot *slot)
+static void bind_now(struct gs_got_page *last, const void *inside, const struct gs_got_slot *slot)
 {
     void *function = dlsym(RTLD_DEFAULT, names[slot->name]);
     if (function && in_one_object(inside, slot->before))
-        gs_got_swap(slot->where, slot->before, function);
+        gs_got_swap(last, slot->where, slot->before, function);
 }
 
 static bool find_slots(const void *inside, char *why, size_t why_size)
 {
     int per_name[N_NAMES] = {0};
+    struct gs_got_page last = {0};
     n_slots = gs_got_find(inside, names, N_NAMES, slots);
     for (int i = 0; i < n_slots; i++) {
         per_name[slots[i].name]++;
-        bind_now(inside, &slots[i]);
+        bind_now(&last, inside, &slots[i]);
     }
     for (int n = 0; n < N_NEEDED; n++) {
         if (per_name[n] == 0) {
@@ -484,13 +485,14 @@ static bool find_slots(const void *inside, char *why, size_t why_size)
 
 static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
 {
+    struct gs_got_page last = {0};
     for (int i = 0; i < n_slots; i++) {
         void *hook = hook_of[slots[i].name];
-        if (!hook || put_in(&slots[i], hook))
+        if (!hook || put_in(&last, &slots[i], hook))
             continue;
         while (i-- > 0)
             if (hook_of[slots[i].name])
-                take_out(&slots[i], hook_of[slots[i].name]);
+                take_out(&last, &slots[i], hook_of[slots[i].name]);
         snprintf(why, why_size,
                  "the page that holds the interpreter's slots cannot be made writable "
                  "(a security module, or seccomp)");
@@ -502,9 +504,10 @@ static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
 static bool take_out_all(void *const hook_of[N_NAMES])
 {
     bool all = true;
+    struct gs_got_page last = {0};
     for (int i = 0; i < n_slots; i++)
         if (hook_of[slots[i].name])
-            all &= take_out(&slots[i], hook_of[slots[i].name]);
+            all &= take_out(&last, &slots[i], hook_of[slots[i].name]);
     return all;
 }
 
@@ -558,7 +561,7 @@ static void wait_for_hooks(pthread_cond_t *cond)
     pthread_mutex_unlock(mutex);
 }
 
-static void disarm(void)
+void gs_probe_rest(void)
 {
     atomic_store(&probe.cond, NULL);
     atomic_store(&probe.switch_cond, NULL);
@@ -569,7 +572,7 @@ uint32_t gs_probe_end(uint32_t switches, bool recording)
     emit(GS_END, switches);
     if (!recording)
         return 0;
-    disarm();
+    gs_probe_rest();
     wait_for_hooks(learnt_cond);
     wait_for_hooks(learnt_switch_cond);
     return end_others();
@@ -582,7 +585,7 @@ bool gs_probe_remove(void)
 
 void gs_probe_abandon(void)
 {
-    disarm();
+    gs_probe_rest();
     probe.sites = NULL;
     pthread_mutex_init(&registry.mutex, NULL); /* a thread that is not here may have held it */
     atomic_store(&registry.on, false);

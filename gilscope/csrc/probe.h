@@ -35,6 +35,10 @@ void gs_probe_begin(uint32_t switches, bool recording);
  * there were, at least, of which nothing was recorded. */
 uint32_t gs_probe_end(uint32_t switches, bool recording);
 
+/* Stops recording transitions of the main interpreter's GIL, without waiting for threads that are
+ * inside a hook. Any thread, with or without the GIL; gs_probe_end() still follows. */
+void gs_probe_rest(void);
+
 /* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is;
  * then it returns false, and transitions may have gone by unseen. */
 bool gs_probe_remove(void);

@@ -2,6 +2,7 @@
 #include "recorder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,7 +22,8 @@ static struct {
     /* From the first look at the interpreter until all is freed: proving and ending let the GIL go.
      */
     _Atomic bool busy;
-    bool recording; /* the ring takes records; read and changed under the GIL */
+    bool recording;  /* the ring takes records; read and changed under the GIL */
+    uint32_t number; /* of the recording, and never 0 */
     bool probing, tsc, hooks_stayed;
     uint64_t begun_before; /* with sampled edges: interpreters that had ever begun by then */
     uint32_t gils_missed;
@@ -31,6 +33,7 @@ static struct {
     struct gs_sites sites;
     struct gs_ring ring;
     struct gs_spool spool;
+    struct gs_descriptor wanted;
     struct gs_sampler sampler;
     struct gs_flushes flushes;
     pthread_t thread;
@@ -86,9 +89,31 @@ static void flush(void *context)
     gs_spool_flush(&now.spool);
 }
 
+static bool is_wanted(void *context)
+{
+    struct stat st;
+    (void)context;
+    /* Where the program has closed our descriptor, nobody knows. */
+    return !gs_descriptor_look(&now.wanted, &st) || (st.st_nlink > 0 && st.st_size == 0);
+}
+
+/* What can be given up without the GIL. The hooks stay, and pass calls on; what is told, and what
+ * other GILs' hooks record, stays in the ring. */
+static void give_up(void)
+{
+    gs_probe_rest();
+    gs_spool_close(&now.spool);
+    gs_descriptor_close(&now.wanted);
+    gs_threads_reset();
+}
+
 static void *sampler_thread(void *unused)
 {
     gs_sampler_run(&now.sampler);
+    if (!atomic_load(&now.sampler.stop)) {
+        give_up();
+        gs_sampler_rest(&now.sampler);
+    }
     return unused;
 }
 
@@ -113,6 +138,7 @@ static void after_fork_in_child(void)
     gs_sites_close(&now.sites, NULL);
     now.locating = false;
     gs_spool_abandon(&now.spool);
+    gs_descriptor_close(&now.wanted);
     gs_threads_reset();
     atomic_store(&now.busy, false);
 }
@@ -179,6 +205,27 @@ static void open_spool(const struct gs_options *o, struct gs_outcome *out)
         fail(out, GS_SYSTEM, error, "the spool file cannot be created");
 }
 
+static void open_wanted(const struct gs_options *o, struct gs_outcome *out)
+{
+    int fd = o->wanted ? open(o->wanted, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0 && gs_descriptor_take(&now.wanted, fd))
+        return;
+    if (o->wanted)
+        fail(out, GS_SYSTEM, errno, "the file that says how long to record cannot be opened");
+    if (fd >= 0)
+        close(fd);
+}
+
+static void open_files(const struct gs_options *o, struct gs_outcome *out)
+{
+    open_wanted(o, out);
+    if (out->failure)
+        return;
+    open_spool(o, out);
+    if (out->failure)
+        gs_descriptor_close(&now.wanted);
+}
+
 /* Signals are for the program's threads. */
 static int create_thread(void)
 {
@@ -196,8 +243,15 @@ static void start_sampler(const struct gs_options *o, struct gs_outcome *out)
 {
     memset(&now.sampler, 0, sizeof now.sampler);
     now.sampler.calls = (struct gs_sampler_calls){
-        see_gil,   o->observe ? see_states : NULL,       see_cpus, gs_sampler_wait,
-        see_clock, now.locating ? describe_sites : NULL, keep,     flush,
+        .gil = see_gil,
+        .states = o->observe ? see_states : NULL,
+        .cpus = see_cpus,
+        .wait = gs_sampler_wait,
+        .clock = see_clock,
+        .sites = now.locating ? describe_sites : NULL,
+        .wanted = o->wanted ? is_wanted : NULL,
+        .append = keep,
+        .flush = flush,
     };
     now.sampler.ring = &now.ring;
     now.sampler.flushes = &now.flushes;
@@ -219,6 +273,7 @@ static void discard(const struct gs_options *o)
 {
     gs_spool_close(&now.spool);
     unlink(o->spool);
+    gs_descriptor_close(&now.wanted);
     gs_ring_close(&now.ring);
     gs_sites_close(&now.sites, o->unpin);
 }
@@ -289,7 +344,7 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
         fail(out, GS_SYSTEM, ENOMEM, "no memory for the ring");
         return;
     }
-    open_spool(o, out);
+    open_files(o, out);
     if (out->failure) {
         gs_ring_close(&now.ring);
         return;
@@ -312,6 +367,8 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
     if (!o->probe)
         count_others();
     gs_probe_begin(switches_now(), o->probe);
+    if (++now.number == 0)
+        now.number = 1;
     now.recording = true;
 }
 
@@ -343,6 +400,7 @@ void gs_recorder_join(struct gs_outcome *out)
     memset(out, 0, sizeof *out);
     stop_sampler();
     gs_spool_close(&now.spool);
+    gs_descriptor_close(&now.wanted);
     gs_ring_close(&now.ring);
     gs_threads_reset();
     out->spool_bytes = now.spool.written;
@@ -391,9 +449,9 @@ void gs_recorder_await_flush(uint32_t asked)
     gs_sampler_await_flush(&now.flushes, asked);
 }
 
-bool gs_recorder_active(void)
+uint32_t gs_recorder_active(void)
 {
-    return now.recording;
+    return now.recording ? now.number : 0;
 }
 
 bool gs_recorder_uses_tsc(void)

@@ -10,8 +10,11 @@
 
 struct gs_options {
     const char *spool; /* path; must not exist */
-    bool probe;        /* stamp every transition */
-    bool observe;      /* look at thread states on each tick */
+    /* An empty file, or NULL. When it is removed or has something in it, the recording ends by
+     * itself, at most 50 ms or a period later; gs_recorder_stop() is still to be called. */
+    const char *wanted;
+    bool probe;   /* stamp every transition */
+    bool observe; /* look at thread states on each tick */
     uint64_t period_ns;
     unsigned log2_slots;
     /* the caller, who holds the GIL */
@@ -71,8 +74,9 @@ double gs_recorder_located_cost(const struct gs_options *o, uint32_t n);
 uint32_t gs_recorder_ask_flush(void);
 void gs_recorder_await_flush(uint32_t asked);
 
-/* True from start to stop. The caller holds the GIL: as long as it does, the answer stays true. */
-bool gs_recorder_active(void);
+/* The number of the recording that is on, from start to stop, which no other of this process has; 0
+ * when none is. The caller holds the GIL: as long as it does, the answer stays true. */
+uint32_t gs_recorder_active(void);
 /* True where stamps are those of the processor. */
 bool gs_recorder_uses_tsc(void);
 

@@ -2,7 +2,7 @@
  *
  * A producer reserves a slot with one fetch-add, writes the word, and stores the stamp last: the
  * stamp's top bit tells the lap, so a slot is whole when that bit fits, and the consumer never
- * writes a slot. Slot order is a total order that agrees with cause and effect: events of one GIL
+ * changes a slot. Slot order is a total order that agrees with cause and effect: events of one GIL
  * happen under its mutex. A full ring never blocks: the record is counted as lost, and a GS_LOST
  * record stands where the hole is as soon as there is room again. */
 #ifndef GILSCOPE_RING_H
@@ -32,24 +32,35 @@ struct gs_ring {
     _Atomic uint64_t limit;      /* producers stop here; moved by the consumer */
     _Atomic uint64_t lost;       /* not yet told by a GS_LOST record */
     _Alignas(128) uint64_t tail; /* consumer's own */
+    uint64_t ready;              /* slots whose pages are there; consumer's own */
 };
 
 /* Before producers and consumer exist. Returns false where memory cannot be had. */
 static inline bool gs_ring_open(struct gs_ring *r, uint32_t log2_slots)
 {
     size_t size = sizeof(struct gs_slot) << log2_slots;
-    /* Populated: a page fault in a hook would cost more than fifty events. */
-    void *p =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return false;
+    /* A forked child has no use for it: neither it nor our next write to a page should pay for a
+     * copy. The range itself stays, since a child that clone() made may still be inside a hook. */
+    madvise(p, size, MADV_WIPEONFORK);
     r->slots = p;
     r->log2_slots = log2_slots;
-    r->tail = 0;
+    r->tail = r->ready = 0;
     atomic_store(&r->head, 0);
     atomic_store(&r->lost, 0);
     atomic_store(&r->limit, (UINT64_C(1) << log2_slots) - GS_RING_MARGIN);
     return true;
+}
+
+/* Consumer only, or before it exists: has the pages of the first `n` slots there. Slots keep what
+ * is in them, and producers may be at work. */
+static inline void gs_ring_prepare(struct gs_ring *r, uint64_t n)
+{
+    const uint64_t size = UINT64_C(1) << r->log2_slots, step = 4096 / sizeof(struct gs_slot);
+    for (; r->ready < size && r->ready < n; r->ready += step)
+        atomic_fetch_or_explicit(&r->slots[r->ready].word, 0, memory_order_relaxed);
 }
 
 /* After producers and consumer are gone. */

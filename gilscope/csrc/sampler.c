@@ -42,7 +42,7 @@ static void observe(struct gs_sampler *s, struct gs_look *look, const struct gs_
         look->states = states;
         look->n_states = (uint32_t)s->calls.states(s->context, gil, states, GS_MOST_THREADS);
     }
-    if (now >= s->next_cpu_ns || atomic_load(&s->stop)) {
+    if (now >= s->next_cpu_ns) {
         look->cpus = cpus;
         look->n_cpus = (uint32_t)s->calls.cpus(s->context, cpus, GS_MOST_THREADS);
         s->next_cpu_ns = now + GS_CPU_EVERY_NS;
@@ -86,10 +86,11 @@ static void look_once(struct gs_sampler *s, bool due, uint64_t now)
     store(s, &look);
 }
 
-/* Producers are gone: what is in the ring now is all there will be. */
+/* Producers are gone, or not wanted: what is in the ring now is all there will be. */
 static void finish(struct gs_sampler *s, uint64_t now)
 {
     struct gs_look last = {0};
+    s->next_cpu_ns = 0;
     look_once(s, true, now);
     gs_ring_tell_lost(s->ring, s->calls.clock(s->context).stamp);
     look_once(s, false, now);
@@ -126,6 +127,15 @@ void gs_sampler_await_flush(struct gs_flushes *f, uint32_t asked)
         syscall(SYS_futex, &f->done, WAIT_PRIVATE, done, NULL, NULL, 0);
 }
 
+/* A page fault in a hook would cost more than fifty events, but to lay out the whole ring costs ten
+ * milliseconds, which a short-lived child never gets back: so there is room for twice what came so
+ * far, and some. */
+static void prepare(struct gs_ring *ring)
+{
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    gs_ring_prepare(ring, 2 * head + GS_SLOTS_AT_FIRST);
+}
+
 void gs_sampler_run(struct gs_sampler *s)
 {
     uint64_t now = s->calls.clock(s->context).monotonic_ns;
@@ -135,18 +145,30 @@ void gs_sampler_run(struct gs_sampler *s)
         bool due = now >= s->next_ns;
         uint32_t asked = atomic_load(&s->flushes->asked);
         look_once(s, due, now);
+        prepare(s->ring);
         if (due)
             plan_next(s, now);
         if (now >= s->next_flush_ns || asked != atomic_load(&s->flushes->done)) {
             s->calls.flush(s->context);
             s->next_flush_ns = now + GS_FLUSH_EVERY_NS;
             tell_flushed(s, asked);
+            if (s->calls.wanted && !s->calls.wanted(s->context))
+                break;
         }
         now = s->calls.wait(s->context, s->next_ns, &s->bell);
     }
     finish(s, now);
     tell_flushed(s, atomic_load(&s->flushes->asked));
     s->cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void gs_sampler_rest(struct gs_sampler *s)
+{
+    while (!atomic_load(&s->stop)) {
+        s->calls.wait(s->context, UINT64_MAX, &s->bell);
+        tell_flushed(s, atomic_load(&s->flushes->asked));
+    }
+    tell_flushed(s, atomic_load(&s->flushes->asked));
 }
 
 uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bell)

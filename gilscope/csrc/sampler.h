@@ -15,6 +15,7 @@
 #include "spool.h"
 
 #define GS_RECORDS_PER_BATCH 65536u
+#define GS_SLOTS_AT_FIRST    16384u
 #define GS_CPU_EVERY_NS      UINT64_C(100000000)
 #define GS_FLUSH_EVERY_NS    UINT64_C(50000000)
 
@@ -29,6 +30,8 @@ struct gs_sampler_calls {
      * returns the time now */
     uint64_t (*wait)(void *context, uint64_t until_ns, _Atomic uint32_t *bell);
     struct gs_clock_pair (*clock)(void *context);
+    /* asked after each flush: false ends the run; NULL: it goes on until `stop` */
+    bool (*wanted)(void *context);
     /* storage */
     void (*sites)(void *context); /* describes the sites that records name by now; NULL: none do */
     void (*append)(void *context, const struct gs_look *look);
@@ -56,8 +59,13 @@ struct gs_sampler {
     uint64_t cpu_ns; /* of the sampler thread itself; valid after gs_sampler_run() */
 };
 
-/* The thread's life: ticks until `stop`, then drains what is left and marks the last batch. */
+/* The thread's life: ticks until `stop`, or until it is not wanted, then drains what is left and
+ * marks the last batch. */
 void gs_sampler_run(struct gs_sampler *s);
+
+/* What follows a run that ended by itself: nothing is stored any more, until `stop`; who asks for a
+ * flush is told that it is done. */
+void gs_sampler_rest(struct gs_sampler *s);
 
 /* The real schedule. */
 uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bell);

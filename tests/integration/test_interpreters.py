@@ -84,6 +84,7 @@ def test_two_interpreters_run_at_the_same_time(flags, before):
     assert rows.interpreter.tolist() == [0, a, b]
     assert (rows.held_ns <= t.metadata["duration_ns"]).all()
     assert f"interpreter {a}: held" in t.report()
+    assert f"<td>{a}</td>" in t.report("html")
 
 
 def test_threads_begun_in_another_interpreter_wait_for_its_gil():

@@ -207,19 +207,28 @@ def test_what_is_no_name_is_refused_wherever_it_is_said(name):
     assert t.marks.num_rows == 0
 
 
-def test_the_core_takes_bytes_and_numbers_only():
+@pytest.mark.parametrize("tell", [_core.mark, _core.region_begin])
+def test_the_core_takes_a_number_and_bytes_only(tell):
     for bad in ("text", None, 3):
         with pytest.raises(TypeError):
-            _core.mark(bad)
+            tell(1, bad)
+    for bad in ("1", None, b"1"):
         with pytest.raises(TypeError):
-            _core.region_begin(bad)
+            tell(bad, b"x")
+    for bad in ((), (1,), (1, b"x", b"x")):
+        with pytest.raises(TypeError):
+            tell(*bad)
+    for bad in (-1, 1 << 80):
+        with pytest.raises(OverflowError):
+            tell(bad, b"x")
+
+
+def test_the_core_ends_regions_by_numbers_only():
     with pytest.raises(TypeError):
         _core.region_end("1")
     for bad in (-1, 1 << 80):
         with pytest.raises(OverflowError):
             _core.region_end(bad)
-    _core.mark(b"x")
-    assert _core.region_begin(b"x") == 0
     _core.region_end(5)
 
 

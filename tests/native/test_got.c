@@ -73,11 +73,11 @@ static void a_swap_changes_this_object_and_no_other(void)
     int parent = getppid();
     CHECK_EQUAL(victim(), parent);
     void *before = *slots[0].where; /* a lazy slot has changed with the call */
-    CHECK(gs_got_swap(slots[0].where, before, (void *)fake));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, before, (void *)fake));
     check_protection(slots[0].where, protected);
     CHECK_EQUAL(victim(), FAKE);
     CHECK_EQUAL(getppid(), parent);
-    CHECK(gs_got_swap(slots[0].where, (void *)fake, before));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)fake, before));
     check_protection(slots[0].where, protected);
     CHECK_EQUAL(victim(), parent);
 }
@@ -85,17 +85,17 @@ static void a_swap_changes_this_object_and_no_other(void)
 static void a_slot_that_someone_else_changed_stays(void)
 {
     void *before = *slots[0].where;
-    CHECK(gs_got_swap(slots[0].where, before, (void *)fake));
-    CHECK(gs_got_swap(slots[0].where, (void *)fake, (void *)other_fake));
-    CHECK(!gs_got_swap(slots[0].where, (void *)fake, before));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, before, (void *)fake));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)fake, (void *)other_fake));
+    CHECK(!gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)fake, before));
     CHECK_EQUAL(victim(), FAKE + 1);
     check_protection(slots[0].where, protected);
-    CHECK(gs_got_swap(slots[0].where, (void *)other_fake, before));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)other_fake, before));
 }
 
 static void a_slot_in_no_memory_is_refused(void)
 {
-    CHECK(!gs_got_swap((void **)64, NULL, (void *)fake));
+    CHECK(!gs_got_swap(&(struct gs_got_page){0}, (void **)64, NULL, (void *)fake));
 }
 
 static void an_address_in_no_object_finds_nothing(void)

@@ -334,7 +334,7 @@ static void a_hook_put_over_ours_stays_and_goes_on_working(void)
     CHECK_EQUAL(gs_got_find(calls.inside, names, 1, slots), 1);
     void *before_stranger = slots[0].before;
     ours = (int (*)(pthread_cond_t *))before_stranger;
-    CHECK(gs_got_swap(slots[0].where, before_stranger, (void *)stranger));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, before_stranger, (void *)stranger));
     release_and_retake();
     end();
     CHECK(*slots[0].where == (void *)stranger);
@@ -342,8 +342,8 @@ static void a_hook_put_over_ours_stays_and_goes_on_working(void)
     CHECK_EQUAL(passed, 2);
     release_and_retake(); /* through ours, which is asleep now */
     CHECK_EQUAL(passed, 4);
-    CHECK(
-        gs_got_swap(slots[0].where, (void *)stranger, dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
+    CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)stranger,
+                      dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
     CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
     check_slots_untouched();
 }

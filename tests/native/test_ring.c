@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ring.h"
 
@@ -216,6 +218,48 @@ static void each_quarter_asks_for_the_consumer_once(void)
     gs_ring_close(&ring);
 }
 
+static unsigned pages_there(void)
+{
+    unsigned char there[SLOTS * sizeof(struct gs_slot) / 4096];
+    unsigned n = 0;
+    CHECK_EQUAL(mincore(ring.slots, SLOTS * sizeof(struct gs_slot), there), 0);
+    for (unsigned i = 0; i < sizeof there; i++)
+        n += there[i] & 1;
+    return n;
+}
+
+static void pages_are_there_before_producers_come(void)
+{
+    open_ring();
+    gs_ring_prepare(&ring, 1000);
+    CHECK(pages_there() >= 1000 * sizeof(struct gs_slot) / 4096 + 1);
+    put_numbered(0, 1500);
+    gs_ring_prepare(&ring, 1000); /* there already */
+    gs_ring_prepare(&ring, UINT64_MAX);
+    CHECK_EQUAL(pages_there(), SLOTS * sizeof(struct gs_slot) / 4096);
+    CHECK_EQUAL(take_numbered(0, SLOTS), 1500);
+    gs_ring_close(&ring);
+}
+
+static void a_forked_child_has_nothing_in_it(void)
+{
+    open_ring();
+    put_numbered(0, 100);
+    pid_t child = fork();
+    if (child == 0) {
+        const struct gs_record *r;
+        bool empty = gs_ring_peek(&ring, &r, SLOTS) == 0;
+        put_numbered(100, 101); /* nor does it harm who comes too late to know */
+        gs_ring_close(&ring);
+        _exit(!empty);
+    }
+    int status;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK_EQUAL(status, 0);
+    CHECK_EQUAL(take_numbered(0, SLOTS), 100);
+    gs_ring_close(&ring);
+}
+
 static void closing_twice_is_harmless(void)
 {
     open_ring();
@@ -279,6 +323,7 @@ static void count_record(struct tally *t, const struct gs_record *r)
 static void drain(struct tally *t)
 {
     const struct gs_record *r;
+    gs_ring_prepare(&ring, 2 * atomic_load(&ring.head));
     for (size_t n; (n = gs_ring_peek(&ring, &r, 1000)) > 0; gs_ring_take(&ring, n))
         for (size_t i = 0; i < n; i++)
             count_record(t, &r[i]);
@@ -335,6 +380,8 @@ int main(void)
     RUN(a_full_ring_counts_and_tells_at_the_hole);
     RUN(a_loss_that_finds_no_room_stays_counted);
     RUN(each_quarter_asks_for_the_consumer_once);
+    RUN(pages_are_there_before_producers_come);
+    RUN(a_forked_child_has_nothing_in_it);
     RUN(closing_twice_is_harmless);
     RUN(nothing_is_lost_while_there_is_room);
     RUN(every_loss_is_told);

@@ -132,8 +132,13 @@ static void make_world(unsigned stop_after)
     memset(&sampler, 0, sizeof sampler);
     w.now = START;
     w.stop_after = stop_after;
-    sampler.calls = (struct gs_sampler_calls){fake_gil,   fake_states, fake_cpus,   fake_wait,
-                                              fake_clock, NULL,        fake_append, fake_flush};
+    sampler.calls = (struct gs_sampler_calls){.gil = fake_gil,
+                                              .states = fake_states,
+                                              .cpus = fake_cpus,
+                                              .wait = fake_wait,
+                                              .clock = fake_clock,
+                                              .append = fake_append,
+                                              .flush = fake_flush};
     sampler.context = &w;
     sampler.ring = &ring;
     sampler.flushes = &flushes;
@@ -305,6 +310,63 @@ static void a_sampler_that_ends_leaves_nobody_waiting(void)
     gs_sampler_run(&sampler);
     gs_sampler_await_flush(&flushes, asked_flush);
     CHECK_EQUAL(flushes.done, asked_flush);
+}
+
+static void put_at_each_wait(void)
+{
+    put(1);
+}
+
+static unsigned asked_whether, wanted_until;
+
+static bool fake_wanted(void *context)
+{
+    CHECK(context == &w);
+    return ++asked_whether < wanted_until;
+}
+
+static void one_that_is_not_wanted_ends_by_itself(void)
+{
+    make_world(0);
+    asked_whether = 0;
+    wanted_until = 3;
+    sampler.calls.wanted = fake_wanted;
+    w.during_wait = put_at_each_wait;
+    gs_sampler_run(&sampler);
+    CHECK(!sampler.stop);
+    CHECK_EQUAL(asked_whether, 3); /* after each flush: at 0, 50 and 100 ms */
+    CHECK_EQUAL(w.now, START + 100 * MS);
+    CHECK_EQUAL(w.waits, 10);
+    CHECK_EQUAL(w.kept[w.n_kept - 1].batch.flags, GS_LAST);
+    CHECK_EQUAL(w.flushed_after_kept, w.n_kept);
+    CHECK_EQUAL(w.cpus_at[w.n_cpu_looks - 1], w.now);
+    unsigned records = 0;
+    for (unsigned i = 0; i < w.n_kept; i++)
+        records += w.kept[i].n_records;
+    CHECK_EQUAL(records, 10);
+}
+
+static void ask_while_it_rests(void)
+{
+    if (w.waits == 1)
+        asked_flush = gs_sampler_ask_flush(&sampler);
+    else
+        CHECK_EQUAL(flushes.done, asked_flush);
+    if (w.waits == 3)
+        asked_flush = gs_sampler_ask_flush(&sampler);
+}
+
+static void one_that_rests_stores_nothing_and_leaves_nobody_waiting(void)
+{
+    make_world(3);
+    put(5);
+    w.during_wait = ask_while_it_rests;
+    gs_sampler_rest(&sampler);
+    CHECK_EQUAL(w.waits, 3);
+    CHECK_EQUAL(w.until[0], UINT64_MAX);
+    CHECK_EQUAL(flushes.done, asked_flush);
+    CHECK_EQUAL(w.n_kept, 0);
+    CHECK_EQUAL(w.n_flushes, 0);
 }
 
 static void states_are_left_out_where_nobody_asked(void)
@@ -511,6 +573,8 @@ int main(void)
     RUN(what_was_gathered_is_flushed_every_50_ms);
     RUN(who_asks_has_all_so_far_flushed);
     RUN(a_sampler_that_ends_leaves_nobody_waiting);
+    RUN(one_that_is_not_wanted_ends_by_itself);
+    RUN(one_that_rests_stores_nothing_and_leaves_nobody_waiting);
     RUN(states_are_left_out_where_nobody_asked);
     RUN(a_long_drain_makes_several_batches);
     RUN(a_drain_goes_on_over_the_end_of_the_ring);

@@ -31,19 +31,19 @@ def record(file: Path) -> None:
     """Record two threads for a moment: names, a switch interval set on the way, marks and regions."""
     names, watch = NameTeller(_core.name_thread), SwitchWatch(_core.note_interval)
     before = sys.getswitchinterval()
-    _core.start(file, probe=True, observe=False, period_ns=5_000_000)
+    recording, _ = _core.start(file, probe=True, observe=False, period_ns=5_000_000)
     try:
         names.install()
         watch.install()
         threads = [threading.Thread(target=sum, args=(range(400_000),), name=n) for n in ("cpu-ä", "other")]
         exec(compile("import sys\nsys.setswitchinterval(0.0005)", "program.py", "exec"))
-        _core.mark("half time, ä".encode())
-        around = _core.region_begin(b"around")
+        _core.mark(recording, "half time, ä".encode())
+        around = _core.region_begin(recording, b"around")
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        _core.region_begin(b"")  # does not end
+        _core.region_begin(recording, b"")  # does not end
         mover = threading.Thread(target=_core.region_end, args=(around,), name="mover")
         mover.start()
         mover.join()

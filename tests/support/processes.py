@@ -6,9 +6,12 @@ import textwrap
 from pathlib import Path
 
 import gilscope
+from tests.support import invariants
 from tests.support.programs import python
 
 HOLD_NS = 50_000_000
+METHODS = ("fork", "spawn", "forkserver")
+"""In which multiprocessing begins a process."""
 
 PRELUDE = """
 import concurrent.futures, ctypes, json, multiprocessing, os, signal, subprocess, sys, threading, time
@@ -72,3 +75,28 @@ def holds_of(t: gilscope.Trace, at_least_ns: int = HOLD_NS) -> int:
     """Return how many times the GIL was held for so long."""
     runs = t.intervals.to_pandas().query("state == 'run'")
     return int((runs.duration_ns >= at_least_ns).sum())
+
+
+def check_all(t):
+    """Assert what is true of a trace and of those of all its children."""
+    invariants.check(t)
+    for child in t.children:
+        invariants.check(child)
+        assert child.metadata["start_monotonic_ns"] >= t.metadata["start_monotonic_ns"]
+        assert child.metadata["ppid"] in {t.metadata["pid"], *by_pid(t)}
+
+
+def assert_all_before(t, marks: list[int], death: int):
+    """Assert that all holds of 20 ms which ended 100 ms before its death are in a trace."""
+    early = [mark for mark in marks if mark <= death - 100_000_000]
+    assert len(early) > 3
+    runs = t.intervals.to_pandas().query("state == 'run' and duration_ns >= 20_000_000")
+    ends = t.metadata["start_monotonic_ns"] + runs.start_ns + runs.duration_ns
+    for mark in early:
+        # The holder read the clock within the moment in which it came back: no other hold fits in between.
+        assert ((ends > mark - 20_000_000) & (ends < mark + 20_000_000)).any()
+    assert t.metadata["start_monotonic_ns"] + t.metadata["duration_ns"] >= death - 100_000_000
+
+
+def events(path):
+    return json.loads(path.read_text())["traceEvents"]

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from html.parser import HTMLParser
+from pathlib import PurePath
 
 import pyarrow as pa
 import pytest
@@ -269,3 +270,89 @@ def test_the_page_takes_a_path_and_refuses_what_is_no_trace(tmp_path):
     assert "MainThread" in html.page(tmp_path / "t.gilscope")
     with pytest.raises(OptionError, match="expected a trace"):
         html.page(3)
+
+
+def test_each_of_several_gils_has_a_line():
+    rows = [(0, "run", 0, 60 * MS, "open"), (1, "run", 0, 25 * MS, "voluntary")]
+    t = made([*rows, (0, "wait", 90 * MS, 10 * MS, None)])
+    gils = pa.array([0, 3, 0], pa.int32())
+    intervals = t.intervals.set_column(1, schema.INTERVALS.field("interpreter"), gils)
+    page = Page(html.page(Recording(None, t.metadata, {"threads": t.threads, "intervals": intervals})))
+
+    head, *lines = page.table("interpreter", "held")
+    assert head == [
+        "interpreter",
+        "held",
+        "free",
+        "overhead",
+        "hand-offs",
+        "forced",
+        "steals",
+        "threads waiting",
+    ]
+    assert [line[:4] for line in lines] == [
+        ["main", "60.0 %", "40.0 %", "10.0 %"],
+        ["3", "25.0 %", "75.0 %", "0.0 %"],
+    ]
+    assert [line[-1] for line in lines] == ["0.10", "0.00"]
+    assert "All of that is 2 GILs added up; each:" in page.text
+
+
+def test_one_gil_is_not_told_twice(real):
+    assert not [table for table in Page(html.page(real)).tables if table[0][0] == "interpreter"]
+
+
+class Parent(Recording):
+    """A recording made by hand, with recordings of children."""
+
+    def __init__(self, children, **metadata):
+        super().__init__(None, made([], [], **metadata).metadata)
+        self.list = children
+
+    @property
+    def children(self):
+        return self.list
+
+
+class Child(Recording):
+    def __init__(self, pid, argv, begins_ms=0, held_ms=0, lasts_ms=100, complete=True):
+        t = made([(0, "run", 0, held_ms * MS, "open")], duration_ms=lasts_ms, pid=pid, argv=argv)
+        begins = {"start_monotonic_ns": t.metadata["start_monotonic_ns"] + begins_ms * MS}
+        threads = pa.Table.from_pylist([{"thread": 0, "run_ns": held_ms * MS}], schema=schema.THREADS)
+        super().__init__(None, t.metadata | begins | {"complete": complete}, {"threads": threads})
+
+    @property
+    def home(self):
+        return PurePath("run.gilscope", "children", str(self.metadata["pid"]))
+
+
+def test_children_are_listed_by_how_long_they_held():
+    children = [
+        Child(11, ["/there/work.py", "word"], begins_ms=20, held_ms=5),
+        Child(12, ["-m", "http.server"], begins_ms=30, held_ms=20, lasts_ms=40, complete=False),
+        Child(13, NASTY[-3:], held_ms=1),
+    ]
+    text = html.page(Parent(children))
+    page = Page(text)
+
+    assert page.table("process") == [
+        ["process", "script", "begins", "lasts", "held", "threads", "recording"],
+        ["12", "-m http.server", "0.030 s", "40.0 ms", "50.0 %", "1", "cut short"],
+        ["11", "work.py", "0.020 s", "100 ms", "5.0 %", "1", "whole"],
+        ["13", '"><img src=x onerror=alert(1)>', "0.000 s", "100 ms", "1.0 %", "1", "whole"],
+    ]
+    assert "Child processes (3)" in page.text
+    assert "gilscope report TRACE/children/12" in page.text
+    assert "<img src=x" not in text
+
+
+def test_many_children_are_cut_with_a_word():
+    n = html.MOST_CHILDREN + 5
+    page = Page(html.page(Parent([Child(1000 + i, ["a.py"], held_ms=i % 50) for i in range(n)])))
+
+    assert len(page.table("process")) == html.MOST_CHILDREN + 1
+    assert "and 5 more, which held the GIL for less time" in page.text
+
+
+def test_a_trace_without_children_has_no_word_of_them(real):
+    assert "Child processes" not in html.page(real)

@@ -44,6 +44,7 @@ ORDER = [
     {"viztracer.processes"},
     {"viztracer.files", "viztracer.merge"},
     {"viztracer"},
+    {"htmlparts"},
     {"report", "html", "viewer", "vizlanes"},
     {"session"},
     {"children"},

@@ -1,0 +1,129 @@
+"""What a page of HTML is made of: sections, facts, tables, pictures; whatever is said in them is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gilscope import plots
+from gilscope.units import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNKNOWN = "-"
+_DPI = 120
+_DARKEST = 0.55  # of a heat: text on it stays readable, in light and in dark
+
+Cell = str | tuple[str, float]
+"""Text, or text and a heat from 0 to 1."""
+
+_CSS = """
+:root { color-scheme: light dark; --ground: #fff; --card: #f6f7f8; --text: #1a1c1e; --faint: #5a6068;
+  --line: #d8dce0; }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #15171a; --card: #1e2125; --text: #e4e6e9; --faint: #9aa1aa; --line: #343a41; }
+  img { filter: brightness(0.9); }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; background: var(--ground); color: var(--text);
+  font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0 0 0.5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 0.6rem; }
+p { margin: 0.3rem 0; }
+code { overflow-wrap: anywhere; }
+.faint, dt, th { color: var(--faint); }
+dl + p { margin-top: 0.9rem; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 0.7rem; margin: 0; }
+dl div { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem 0.8rem; }
+dt { font-size: 0.85rem; }
+dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25rem 0.55rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
+th { font-weight: 600; font-size: 0.85rem; vertical-align: bottom; }
+.words1 tr > :first-child, .words2 tr > :first-child, .words2 tr > :nth-child(2) { text-align: left; }
+th, tr > :first-child { max-width: 20rem; overflow: hidden; text-overflow: ellipsis; }
+thead th { max-width: 12rem; }
+.finding { background: var(--card); border: 1px solid var(--line); border-left: 5px solid var(--mark);
+  border-radius: 6px; padding: 0.6rem 0.9rem; margin: 0.6rem 0; overflow-wrap: anywhere; }
+.high { --mark: #D55E00; } .medium { --mark: #E69F00; } .low { --mark: #56B4E9; } .info { --mark: #999; }
+.finding b { background: var(--mark); color: #000; border-radius: 4px; padding: 0.05rem 0.45rem;
+  margin-right: 0.4rem; font-size: 0.85rem; }
+img { display: block; width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 6px;
+  padding: 0.5rem; margin: 0.8rem 0; }
+"""
+
+# The page may not load anything, whatever a thread is called.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def document(title: str, body: str) -> str:
+    """Return a whole page.
+
+    Args:
+        title: what the window is called.
+        body: the content, as the functions below make it.
+    """
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, body: str) -> str:
+    """Return a part of the page under a heading; the body is HTML already."""
+    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
+
+
+def cards(facts: dict[str, str | None]) -> str:
+    """Return words and their values as cards, without those that are not known."""
+    known = {word: text for word, text in facts.items() if text not in (None, "", UNKNOWN)}
+    shown = (f"<div><dt>{escape(w)}</dt><dd>{escape(text)}</dd></div>" for w, text in known.items())
+    return f"<dl>{''.join(shown)}</dl>"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], words: int = 1) -> str:
+    """Return a table without the columns that have nothing to say.
+
+    Args:
+        head: names of the columns.
+        rows: cells.
+        words: how many of the first columns are words; the others are figures.
+    """
+    kept = [i for i in range(len(head)) if i < words or any(row[i] != UNKNOWN for row in rows)]
+    top = "".join(f'<th scope="col">{escape(head[i])}</th>' for i in kept)
+    body = "\n".join(f"<tr>{''.join(_cell(row[i]) for i in kept)}</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table class="words{words}">\n<thead><tr>{top}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td>{escape(cell)}</td>"
+    text, heat = cell
+    color = int(plots.WAIT_COLOR[1:], 16).to_bytes(3, "big")
+    rgb = ",".join(map(str, color))
+    return f'<td style="background:rgba({rgb},{_DARKEST * heat:.3f})">{escape(text)}</td>'
+
+
+def escape(text: object) -> str:
+    """Return words as HTML."""
+    return html.escape(printable(str(text)), quote=True)
+
+
+def image(ax: Axes, text: str) -> str:
+    """Return a picture, in the page itself; the text is for those who do not see it."""
+    png = io.BytesIO()
+    ax.figure.canvas.print_figure(png, format="png", dpi=_DPI, metadata={"Software": None})
+    data = base64.b64encode(png.getvalue()).decode("ascii")
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
