@@ -121,13 +121,17 @@ class Sites:
 
 
 class LastReleases:
-    """Remembers where each thread last released: a wait has no site of its own."""
+    """Remembers where each thread last released, and so where it asks for the GIL and goes on with it.
+
+    A wait has no site of its own. Nor has a release outside all Python frames, as the last one of a thread:
+    its hold belongs to where it began.
+    """
 
     def __init__(self) -> None:
         self._site = np.empty(0, np.int32)  # by thread
 
     def fill(self, t: Transitions) -> None:
-        """Give each request the site of its thread's last release.
+        """Give each request, and each release without a site, the one of its thread's last release.
 
         Args:
             t: transitions of one GIL in order; those before them have been given to this function before.
@@ -136,7 +140,8 @@ class LastReleases:
         self._site = np.concatenate((self._site, np.full(max(grown, 0), NO_SITE, np.int32)))
         told = np.flatnonzero((t.kind == RELEASE) | (t.kind == REQUEST))
         told = told[np.argsort(t.thread[told], kind="stable")]
-        thread, releases = t.thread[told], t.kind[told] == RELEASE
+        thread = t.thread[told]
+        releases = (t.kind[told] == RELEASE) & (t.site[told] != NO_SITE)
         # In each thread's own stretch, the position of the last release so far.
         last = np.maximum.accumulate(np.where(releases, np.arange(len(told)), -1))
         mine = (last >= 0) & (thread[np.maximum(last, 0)] == thread)

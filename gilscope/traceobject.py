@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gilscope.vizlanes import GilLanes
 
     Flows = Literal["auto"] | bool
+    Weight = Literal["held", "inflicted", "waited"]
 
 
 def _remove_folder(path: Path, pid: int) -> None:
@@ -322,6 +323,56 @@ class Trace(Recording):
         if said is not None:
             warnings.warn(said, RuntimeWarning, stacklevel=2)
         return Path(path)
+
+    def to_speedscope(self, path: str | os.PathLike[str], weight: Weight = "held") -> None:
+        """Write stacks with exact weights as a file for https://www.speedscope.app, which runs in a browser.
+
+        It has a profile for all threads, and one for each. Of holds shorter than ``stacks_over`` of
+        `gilscope.trace` the innermost frames are kept, below a frame ``(callers not kept)``.
+
+        Args:
+            path: where to write; one of the same name is replaced.
+            weight: ``"held"``: nanoseconds for which the GIL was held; ``"inflicted"``: nanoseconds others
+                waited meanwhile, added up; ``"waited"``: nanoseconds for which the thread itself waited, at
+                the stack at which it had let go.
+
+        Raises:
+            OptionError: the weight is unknown, or the trace has no sites.
+            TraceWriteError: the file cannot be written.
+
+        Example:
+            >>> import gilscope, tempfile, time
+            >>> with gilscope.trace(None) as t:
+            ...     time.sleep(0.001)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     t.to_speedscope(f"{folder}/run.speedscope.json", weight="inflicted")
+        """
+        from gilscope.flames import speedscope
+
+        speedscope(self, path, weight)
+
+    def to_flamegraph(self, path: str | os.PathLike[str], weight: Weight = "held") -> None:
+        """Draw stacks with exact weights: how wide a frame is says how long.
+
+        Args:
+            path: a name ending in ``.svg`` for a picture, or in ``.txt`` for collapsed stacks, one a line:
+                the thread and its frames, outermost first, separated by semicolons, and nanoseconds.
+            weight: see `to_speedscope`.
+
+        Raises:
+            OptionError: the path ends in something else, the weight is unknown, or the trace has no sites.
+            TraceWriteError: the file cannot be written.
+
+        Example:
+            >>> import gilscope, tempfile, time
+            >>> with gilscope.trace(None) as t:
+            ...     time.sleep(0.001)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     t.to_flamegraph(f"{folder}/run.svg")
+        """
+        from gilscope.flames import flamegraph
+
+        flamegraph(self, path, weight)
 
     def write_timeline(
         self, path: str | os.PathLike[str], *, merge: bool = False, **options: Any

@@ -31,8 +31,8 @@ class Transitions:
         kind: uint8, a record kind of `gilscope.spool`.
         thread: int32.
         time: int64, nanoseconds, never decreasing.
-        site: int32, row of the table ``sites``: of a release where it was, of a request where its thread
-            last released; `NO_SITE` where that is not known, and of other kinds.
+        site: int32, row of the table ``sites``: of a release where it was, or where the hold began, of a
+            request where its thread last released; `NO_SITE` where that is not known, and of other kinds.
     """
 
     kind: npt.NDArray[np.uint8]

@@ -84,7 +84,7 @@ def export(
 
 
 @contextmanager
-def write_errors(target: Path) -> Iterator[None]:
+def write_errors(target: Path, what: str = "timeline") -> Iterator[None]:
     """Say in words that a file cannot be written.
 
     Raises:
@@ -94,7 +94,7 @@ def write_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TraceWriteError(
-            f"{target}: the timeline cannot be written: {error.strerror or error}; choose a folder that "
+            f"{target}: the {what} cannot be written: {error.strerror or error}; choose a folder that "
             "exists, is writable and has room"
         ) from error
 

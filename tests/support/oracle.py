@@ -36,9 +36,10 @@ def tell(events: list[Event], end: int) -> Story:
         elif kind == FORCED:
             last["forced"] = True
         elif kind == RELEASE:
-            left[thread] = position
+            if position % 4:  # each fourth position is outside all frames
+                left[thread] = position
             last = {
-                "site": position,
+                "site": left.get(thread),
                 "thread": thread,
                 "start": held_since,
                 "time": time,

@@ -44,6 +44,7 @@ ORDER = [
     {"viztracer.processes"},
     {"viztracer.files", "viztracer.merge"},
     {"viztracer"},
+    {"flames"},
     {"htmlparts"},
     {"report", "html", "viewer", "vizlanes"},
     {"session"},

@@ -16,9 +16,13 @@ RELEASES = ("forced", "voluntary", "open", None)
 
 
 def arrays(events: list[oracle.Event], first: int = 0) -> tr.Transitions:
-    """Return transitions whose releases have their own positions as sites, counted from ``first``."""
+    """Return transitions whose releases have their own positions as sites, counted from ``first``.
+
+    Those at every fourth position have none.
+    """
     kinds, threads, times = zip(*events, strict=True) if events else ((), (), ())
-    sites = [first + i if kind == RELEASE else tr.NO_SITE for i, kind in enumerate(kinds)]
+    located = [kind == RELEASE and (first + i) % 4 for i, kind in enumerate(kinds)]
+    sites = [first + i if known else tr.NO_SITE for i, known in enumerate(located)]
     return tr.Transitions(
         np.array(kinds, np.uint8),
         np.array(threads, np.int32),
