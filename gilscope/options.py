@@ -66,6 +66,8 @@ class Options:
             "period": self.period,
             "switch_interval": self.switch_interval,
             "quiet": True,
+            "sites": self.sites,
+            "stacks_over": self.stacks_over,
         }
 
     def period_ns(self, *, exact: bool) -> int:

@@ -11,7 +11,7 @@ from gilscope.attribution import Attribution
 from gilscope.names import Directory
 from gilscope.sites import LastReleases, Sites
 from gilscope.spool import Batch
-from gilscope.stories import Hold, Story
+from gilscope.stories import Hold, Story, interpreter_of
 from gilscope.transitions import Transitions
 from gilscope.writer import Rows
 
@@ -124,7 +124,7 @@ class Exact:
             self.illegal += story.illegal
             del self._stories[number]
         if kind == spool.GIL or not number:
-            self._stories[number] = Story(arg if kind == spool.GIL else 0)
+            self._stories[number] = Story(interpreter_of(arg) if kind == spool.GIL else 0)
 
     def _keep(self, story: Story, folded: tr.Folded) -> None:
         if story.interpreter is not None:

@@ -18,6 +18,11 @@ class Hold:
     start_ns: int
 
 
+def interpreter_of(arg: int) -> int:
+    """Return the interpreter's id that an argument is: the recorder knows none of more than 31 bits."""
+    return arg & 0x7FFF_FFFF
+
+
 @dataclass(slots=True)
 class Story:
     """What is known of one GIL so far.
@@ -38,7 +43,7 @@ class Story:
         self._last_ns = int(t.time[-1])
         if self.interpreter is None:
             says = np.flatnonzero(t.kind != REQUEST)  # whose argument is something else
-            self.interpreter = int(arg[says[0]]) if len(says) else None
+            self.interpreter = interpreter_of(int(arg[says[0]])) if len(says) else None
         if self.held:
             self._let_go(t)
         return self._keep(tr.fold(self._carry.then(t)))

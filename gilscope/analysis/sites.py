@@ -22,9 +22,9 @@ def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFr
 
     A hold belongs to the line at which it ended: what ran before it in the same hold is in it too, and an
     operator that takes long belongs to the next call or loop, where CPython looks whether to let go. A C
-    function belongs to the line that called it, the hold with which a thread ends to where it began. Rows add up to the trace: their ``held_ns`` to the time the
-    GIL was held, ``inflicted_ns`` to the time threads waited while it was held, ``overhead_ns`` to the
-    hand-off overhead after the first hold.
+    function belongs to the line that called it, the hold with which a thread ends to where it began. Rows
+    add up to the trace: their ``held_ns`` to the time the GIL was held, ``inflicted_ns`` to the time threads
+    waited while it was held, ``overhead_ns`` to the hand-off overhead after the first hold.
 
     Args:
         t: a trace, its path, or its tables.

@@ -31,6 +31,20 @@ def unfinished(data: bytes, **facts: object) -> Files:
     return f.with_metadata({f.SPOOL: data}, {**FACTS, **facts})
 
 
+def _located() -> Spool:
+    """Return a spool with sites: a function of a program, called from its module."""
+    code = compile("def f():\n    pass\nf()", "program.py", "exec")
+    s = Spool().batch(0)
+    s.describe(
+        [(0, 1, "<module>", "program.py", code.co_linetable), (1, 1, "f", "program.py", b"\x80\x00")],
+        [(3, 1, 0, 4), (4, 3, 1, 0), (5, 2, 1, 2)],
+    )
+    begun = [(spool.BEGIN, 0, 0, 1), *appears(0, 7, 1), (spool.RELEASE, 0, 4, 5)]
+    s.batch(10, [*begun, (spool.REQUEST, 0, 5000, 6), (spool.ACQUIRE, 0, 0, 7)])
+    s.describe(sites=[(6, 4, 1, 0)])
+    return s.batch(20, [(spool.RELEASE, 0, 6, 12), (spool.ACQUIRE, 0, 0, 14), (spool.END, 0, 0, 18)]).last(21)
+
+
 def _told() -> Spool:
     """Return a spool with a name, a call of setswitchinterval, a hole, and CPU times."""
     s = Spool().batch(0, cpus=[(7, 100)])
@@ -68,7 +82,10 @@ def _seen() -> Spool:
 @cache
 def seeds() -> tuple[Files, ...]:
     out = [unfinished((DATA / f"{name}.spool").read_bytes()) for name in ("golden", "golden-calls")]
-    out += [unfinished(bytes(_told().data)), unfinished(bytes(_seen().data), edges="sampled")]
+    out += [
+        unfinished(bytes(_told().data)),
+        unfinished(bytes(_seen().data), edges="sampled"),
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         for edges in ("exact", "sampled"):
             path = Path(scratch) / edges
@@ -78,4 +95,4 @@ def seeds() -> tuple[Files, ...]:
         for i, made in enumerate(out[2:4]):
             t = gilscope.load(f.write(made, Path(scratch) / f"made{i}"))
             out.append(f.read(t.save(Path(scratch) / f"saved{i}")))
-    return tuple(out)
+    return (*out, unfinished(bytes(_located().data)))

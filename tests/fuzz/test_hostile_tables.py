@@ -111,6 +111,12 @@ WRONG = [
     ("switch_intervals", "source", ["elsewhere"]),
     ("samples", "time_ns", [5, 4]),
     ("samples", "dropped", [-1]),
+    ("intervals", "site", [1 << 20]),
+    ("intervals", "site", [-1]),
+    ("sites", "site", [5]),
+    ("sites", "parent", [None, 1]),
+    ("sites", "parent", [None, 1 << 20]),
+    ("sites", "line", [-3]),
 ]
 
 

@@ -1,7 +1,7 @@
 """Spool files made by hand, for stories the recorder cannot be made to tell."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,35 @@ class Spool:
         for name, part in zip(("records", "cpus", "states"), parts, strict=True):
             head[name] = len(part)
         payload = b"".join(part.tobytes() for part in parts)
+        head["crc"] = zlib.crc32(payload, zlib.crc32(head.tobytes()[8:]))
+        self.data += head.tobytes() + payload
+        return self
+
+    def describe(
+        self,
+        codes: Iterable[tuple[int, int, str, str, bytes]] = (),
+        sites: Iterable[tuple[int, int, int, int]] = (),
+        fields: Mapping[str, int] | None = None,
+    ) -> "Spool":
+        """Append a block that describes sites.
+
+        Args:
+            codes: number, first line, name, file and location table of code objects.
+            sites: number, parent, code object and offset.
+            fields: of `spool.SITES`, where they are to be others.
+        """
+        parts, codes, sites = [], list(codes), list(sites)
+        for number, first_line, *texts in codes:
+            raw = [t.encode() if isinstance(t, str) else t for t in texts]
+            parts.append(np.array([(number, first_line, *map(len, raw))], spool.CODE).tobytes())
+            text = b"".join(raw)
+            parts.append(text.ljust((len(text) + 3) // 4 * 4, b"\0"))
+        payload = b"".join([*parts, np.array(sites, spool.SITE).tobytes()])
+        head = np.zeros(1, spool.SITES)
+        head["magic"], head["size"] = spool.SITES_MAGIC, len(payload)
+        head["codes"], head["sites"] = len(codes), len(sites)
+        for name, value in (fields or {}).items():
+            head[name] = value
         head["crc"] = zlib.crc32(payload, zlib.crc32(head.tobytes()[8:]))
         self.data += head.tobytes() + payload
         return self
