@@ -28,7 +28,8 @@ def column(
     if pa.types.is_boolean(kind):
         data = np.packbits(values, bitorder="little")
     else:
-        data = np.ascontiguousarray(values, kind.to_pandas_dtype())
+        # Arrow's names of integers and of double are numpy's. pyarrow 24's `to_pandas_dtype` imports pandas.
+        data = np.ascontiguousarray(values, np.dtype(str(kind)))
     if null is None or not null.any():
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
     valid = np.packbits(~null, bitorder="little")

@@ -56,6 +56,7 @@ class Following:
             "options": session.options.of_children(),
             "package": _PACKAGE,
             "version": session.facts["gilscope_version"],
+            "free_threaded": _is_free_threaded(),
         }
         self._before = {name: os.environ.get(name) for name in (VARIABLE, _PATH)}
         self._set = _environment(self._plan, self._before[_PATH])
@@ -151,10 +152,18 @@ def begin_at_startup() -> None:
     # It serves others, does no work, and ends after everybody else.
     if any("multiprocessing.resource_tracker import main" in word for word in sys.orig_argv):
         return
-    if plan["package"] != _PACKAGE and plan["version"] != _version():
+    if plan["package"] == _PACKAGE:
+        # A free-threaded Python crashes on a core that was built for one with a GIL.
+        if plan["free_threaded"] != _is_free_threaded():
+            return
+    elif plan["version"] != _version():
         return
     _plan = plan
     _begin()
+
+
+def _is_free_threaded() -> bool:
+    return "t" in sys.abiflags
 
 
 def _version() -> str:

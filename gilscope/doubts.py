@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ _HOOK_LOST = (
     "another tool, or the dynamic linker, put its own function in the place of a hook while the trace "
     "was on: transitions may be missing"
 )
+_GIL_OFF = (
+    "the GIL was off when the trace ended: it had been on for an import only, and what ran without it is not "
+    "in the trace"
+)
+
+
+def gil_is_on() -> bool:
+    """Tell whether this Python has a GIL just now; a free-threaded one can turn it on, and off again."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def final_facts(facts: dict[str, Any], stopped: Stopped) -> dict[str, Any]:
@@ -34,6 +44,8 @@ def final_facts(facts: dict[str, Any], stopped: Stopped) -> dict[str, Any]:
             f"the sites of {stopped['sites_missed']} releases: there is room for 130,000 places in 32,000 "
             "functions; what is seen later has none"
         )
+    if not gil_is_on():
+        not_measured.append(_GIL_OFF)
     if sentence := _gils_not_measured(stopped, exact=facts["edges"] == "exact"):
         not_measured.append(sentence)
     return {

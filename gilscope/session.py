@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from gilscope.doubts import gil_is_on
 from gilscope.errors import (
     EdgesUnavailableError,
     TraceActiveError,
@@ -48,10 +49,11 @@ def refuse_where_impossible() -> None:
             f"gilscope traces CPython 3.11 to 3.15, this is {sys.implementation.name}"
         )
     # Before the native core is loaded: importing an extension may turn a GIL on.
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    if not gil_is_on():
         raise UnsupportedInterpreterError(
             "this free-threaded Python runs with the GIL off: there is no lock to trace, no thread waits "
-            "for it. Run with PYTHON_GIL=1 (or -X gil=1) to see what the same program does under a GIL"
+            "for it. Run with PYTHON_GIL=1 (or -X gil=1) to see what the same program does under a GIL; "
+            "where an import turns the GIL on, as Python then warns, begin the trace after it"
         )
 
 

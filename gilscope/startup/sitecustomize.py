@@ -11,8 +11,7 @@ if __name__ == "sitecustomize":
     _here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [p for p in sys.path if os.path.abspath(p) != _here]
     _kept = sys.modules.pop(__name__, None)  # Python 2 clears a module that nobody refers to
-    # A free-threaded Python would crash on a core that was built for one with a GIL.
-    if sys.version_info >= (3, 11) and "t" not in sys.abiflags:
+    if sys.version_info >= (3, 11):  # noqa: UP036
         try:
             from gilscope.children import begin_at_startup
 

@@ -15,7 +15,7 @@ struct fake_interp fake_main = {
         },
 };
 struct fake_interps fake_interps = {&fake_main, &fake_main, 1};
-bool fake_switch_slowly;
+_Atomic bool fake_switch_slowly;
 
 static bool wait_an_interval(struct fake_gil_state *gil)
 {

@@ -51,7 +51,7 @@ extern struct fake_interps fake_interps;
 #define fake_drop_request (fake_main.own.drop_request)
 /* Lets nobody take the GIL before who drops it waits for the switch: else that is a matter of luck.
  * Set it while holding the GIL. */
-extern bool fake_switch_slowly;
+extern _Atomic bool fake_switch_slowly;
 
 /* As take_gil() and drop_gil(), of the main interpreter's GIL and of any: `me` is the caller's
  * thread state. */

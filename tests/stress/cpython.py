@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,9 @@ def main() -> int:
     folder = args.folder or Path(tempfile.mkdtemp(prefix="gilscope-cpython-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"logs: {folder}")
+    # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited: test_threading
+    # would wait for ever for the one that it sends to itself.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         cases, differing = compare(tuple(args.names) or (QUICK if args.quick else NAMES), folder)
     except KeyboardInterrupt:

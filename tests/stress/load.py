@@ -1,17 +1,22 @@
 """A long recording of a busy program: flat memory, and every transition written or counted as lost.
 
-Usage: ``python -m tests.stress.load [--hours H] [--rate N] [--starved] [--folder FOLDER]``; without numbers a
-minute of 200,000 transitions a second. Once a second it prints what was made, how much spool there is, and
+Usage: ``python -m tests.stress.load [--minutes M] [--rate N] [--starved] [--folder FOLDER]``; without numbers
+a minute of 200,000 transitions a second. Once a second it prints what was made, how much spool there is, and
 resident memory, and in the end what was lost; Ctrl-C ends it like the end of its time. ``--starved``: the
-sampler runs only when nobody else wants its processor, and somebody always does. An hour writes 11.5 GB.
+sampler runs only when nobody else wants its processor, and somebody always does.
 
-The exit status is 1 where memory grew, or transitions are neither written nor counted.
+It needs room for the spool alone, 24 bytes a transition at most (16, and those who wait make records too):
+17 GB for the whole hour, ``--minutes 60``. It does not begin where there is less. Nothing is converted: the
+spool is read batch by batch, and removed.
+
+The exit status is 1 where memory grew, or transitions are neither written nor counted; 2 without that room.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +38,8 @@ THREADS = 4
 _BEAT_S = 0.01
 _PERIOD_NS = 10_000_000
 MOST_GROWTH_KB = 4096
+_MOST_BYTES = 24
+"""A transition is a record of 16 bytes; where threads fight for the GIL, others tell of requests."""
 
 
 @dataclass
@@ -112,6 +119,11 @@ class Result:
         return found
 
 
+def room(seconds: float, rate: int) -> int:
+    """Return how many bytes the spool of a load can need."""
+    return round(seconds * rate * _MOST_BYTES)
+
+
 def count(path: Path, *, quiet: bool = True) -> tuple[int, int, bool]:
     """Read a spool: return how many transitions are in it, how many were lost, and whether it is whole."""
     kept = lost = 0
@@ -187,15 +199,23 @@ def run(
 def main() -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.stress.load", description=__doc__)
-    parser.add_argument("--hours", type=float, default=1 / 60)
+    parser.add_argument("--minutes", type=float, default=1.0, help="60: the whole hour")
     parser.add_argument("--rate", type=int, default=RATE, help="transitions a second")
     parser.add_argument("--starved", action="store_true", help="keep the sampler off its processor")
     parser.add_argument("--folder", type=Path, help="where the spool goes (default: a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        need, free = room(60 * args.minutes, args.rate), shutil.disk_usage(folder).free
+        if free < need:
+            print(
+                f"{folder}: {free / 1e9:.1f} GB free, {need / 1e9:.1f} GB may be needed; give a --folder "
+                "on a larger disk, or fewer --minutes",
+                file=sys.stderr,
+            )
+            return 2
         result = run(
             Path(folder),
-            3600 * args.hours,
+            60 * args.minutes,
             args.rate,
             starve=args.starved,
             say=lambda line: print(line, flush=True),

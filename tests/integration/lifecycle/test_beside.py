@@ -102,7 +102,9 @@ trace = lambda: gilscope.trace("run.gilscope", quiet=True)
 print(FileReader("m.bin").metadata.total_allocations > 1000)
 """
     result = python("-c", script, cwd=tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "True\n", "")
+    # In a static interpreter memray warns of which malloc it takes, with us or without.
+    said = [line for line in result.stderr.splitlines() if "Correcting symbol for" not in line]
+    assert (result.returncode, result.stdout, said) == (0, "True\n", [])
     check(tmp_path)
 
 

@@ -1,5 +1,8 @@
 """A short run of ``python -m tests.stress.load``: memory is flat, and what is lost is counted."""
 
+import re
+import sys
+
 import pytest
 
 from tests.stress import load
@@ -12,6 +15,14 @@ def test_memory_is_flat_and_all_is_written_or_counted(tmp_path, starve):
     assert result.faults() == []
     # 16 bytes a record: of requests, drop requests and forced releases as well, and the headers of batches.
     assert result.spool_bytes >= 16 * result.kept
+    assert result.spool_bytes <= load.room(5, load.RATE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_for_it_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["load", "--minutes", "1e9", "--folder", str(tmp_path)])
+    assert load.main() == 2
+    assert re.search(r"GB free, 288000000\.0 GB may be needed; give a --folder", capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
 
 
