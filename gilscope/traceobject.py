@@ -11,8 +11,9 @@ from pathlib import Path
 
 from gilscope.children import folders
 from gilscope.errors import OptionError, TraceFormatError, TraceStateError
+from gilscope.exports import Exporting
 from gilscope.folder import Destination, open_folder, write_error
-from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE, Recording
+from gilscope.recording import CHILDREN_FOLDER, SPOOL_FILE
 from gilscope.regions import Marker, Region, encoded
 from gilscope.session import Session, active
 
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from gilscope.recording import Recording
     from gilscope.vizlanes import GilLanes
-
-    Flows = Literal["auto"] | bool
 
 
 def _remove_folder(path: Path, pid: int) -> None:
@@ -44,7 +44,7 @@ def _copy(folder: Path, target: Path, home: Path | None) -> None:
         shutil.copytree(home / CHILDREN_FOLDER, target / CHILDREN_FOLDER)
 
 
-class Trace(Recording):
+class Trace(Exporting):
     """A trace: the tables, the metadata, and what can be made of them.
 
     `gilscope.trace` and `gilscope.load` return one. While the block of `gilscope.trace` runs, there is
@@ -240,9 +240,8 @@ class Trace(Recording):
         """Say who ran, who waited, what the hand-offs cost, and what to do about it.
 
         Args:
-            format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one self-contained page
-            (with
-                plots where ``gilscope[plot]`` is installed).
+            format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one whole page, with
+                plots where ``gilscope[plot]`` is installed.
 
         Returns:
             The report; times are nanoseconds in JSON.
@@ -292,79 +291,6 @@ class Trace(Recording):
         destination.commit()
         return destination.path
 
-    def to_viztracer(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        window: tuple[float, float] | None = None,
-        max_slices: int | None = None,
-        flows: Flows = "auto",
-    ) -> Path:
-        """Write the timeline as a file that ``vizviewer`` opens: one lane per thread, one per GIL's holder.
-
-        Child processes that were recorded too are in it.
-
-        Args:
-            path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
-            window: first and last second to show, since the beginning of the trace; None for all of it.
-            max_slices: the most intervals to show; None for two million. Of a longer trace it is the stretch
-                in which threads waited longest, and a RuntimeWarning says so.
-            flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
-
-        Returns:
-            The path written.
-
-        Raises:
-            OptionError: another ending, or another argument cannot be used.
-            TraceWriteError: it cannot be written.
-        """
-        said = self.write_timeline(path, window=window, max_slices=max_slices, flows=flows)
-        if said is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
-        return Path(path)
-
-    def write_timeline(
-        self, path: str | os.PathLike[str], *, merge: bool = False, **options: Any
-    ) -> str | None:
-        """Do as `to_viztracer` or, to ``merge``, `merge_into`; return in words what was left out."""
-        from gilscope import viztracer
-        from gilscope.progress import progress_bar
-
-        self._require_ready()
-        write = viztracer.merge_into if merge else viztracer.export
-        rows = sum(t.intervals.num_rows for t in (self, *self.children))
-        with progress_bar("writing the timeline", rows) as done:
-            return write(self, path, progress=done, **options)
-
-    def merge_into(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        window: tuple[float, float] | None = None,
-        max_slices: int | None = None,
-        flows: Flows = "auto",
-    ) -> Path:
-        """Add the lanes of this trace to a report that VizTracer has saved; a second time changes nothing.
-
-        Args:
-            path: the report: ends in ``.json`` or ``.json.gz``. The merged one takes its place.
-            window: see `to_viztracer`.
-            max_slices: see there.
-            flows: see there.
-
-        Returns:
-            The path written.
-
-        Raises:
-            OptionError: another ending, or another argument cannot be used.
-            TraceFormatError: there is no such report.
-            TraceWriteError: it cannot be written.
-        """
-        said = self.write_timeline(path, merge=True, window=window, max_slices=max_slices, flows=flows)
-        if said is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
-        return Path(path)
-
     def viz_plugin(self) -> GilLanes:
         """Return a plugin with which VizTracer adds this trace's lanes to each report it saves.
 
@@ -398,35 +324,3 @@ class Trace(Recording):
             self._require_ready()
             return self
         return session.so_far()
-
-    def view(
-        self,
-        *,
-        window: tuple[float, float] | None = None,
-        max_slices: int | None = None,
-        port: int = 0,
-        open_browser: bool = True,
-    ) -> None:
-        """Show the timeline in VizTracer's viewer, served on this machine until Ctrl-C.
-
-        Args:
-            window: see `to_viztracer`.
-            max_slices: see there; what a long trace is cut to is printed.
-            port: port on 127.0.0.1; 0 picks a free one.
-            open_browser: open the page; the address is printed in any case.
-        """
-        import tempfile
-
-        from gilscope import viewer
-
-        with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
-            file = Path(folder) / "timeline.json.gz"
-            said = self.write_timeline(file, window=window, max_slices=max_slices)
-            if said is not None:
-                print(f"gilscope: {said}", flush=True)
-            viewer.serve(
-                file,
-                port=port,
-                open_browser=open_browser,
-                ready=lambda url: print(f"gilscope: the timeline is at {url} (Ctrl-C ends)", flush=True),
-            )

@@ -82,9 +82,8 @@ static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
 
 PyDoc_STRVAR(start_doc,
              "start($module, /, spool, probe, observe, period_ns, wanted=None)\n--\n\n"
-             "Start recording into a new spool file, and return the recording's number; it "
-             "ends by itself soon after the empty file `wanted` is removed or has "
-             "something in it.");
+             "Start recording into a new spool file; return the recording's number. It ends by "
+             "itself soon after the empty file `wanted` is removed or has something in it.");
 
 static int path_or_none(PyObject *value, void *path)
 {
@@ -239,8 +238,7 @@ static PyObject *core_note_interval(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* What a mark or region is told with: a recording's number and a name. `active` says whether it is
- * that recording which is on, as long as the caller keeps the GIL. */
+/* `active` says whether it is this recording that is on, as long as the caller keeps the GIL. */
 static int parse_named(PyObject *const *args, Py_ssize_t n, const char *function, char **text,
                        Py_ssize_t *size, bool *active)
 {

@@ -46,6 +46,7 @@ ORDER = [
     {"viztracer"},
     {"htmlparts"},
     {"report", "html", "viewer", "vizlanes"},
+    {"exports"},
     {"session"},
     {"children"},
     {"startup.sitecustomize"},
