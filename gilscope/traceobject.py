@@ -124,9 +124,10 @@ class Trace(Exporting):
     def children(self) -> list[Trace]:
         """The traces of child processes, in order of their beginnings; see ``trace(children=True)``.
 
-        Each is a trace of its own, with times since its own beginning. Of a child that lives on it is what
-        there was when they were first asked for; of one that was killed, all but its last 50 ms. One that
-        is damaged is left out, with a RuntimeWarning.
+        Each is a trace of its own, with times since its own beginning. A child that lives on ends its
+        recording up to 50 ms (or a period) after this trace; asked for before, it is what there is of it by
+        then. Of one that was killed it is all but its last 50 ms. One that is damaged is left out, with a
+        RuntimeWarning.
 
         Raises:
             TraceStateError: the trace is still being recorded.
