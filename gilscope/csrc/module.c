@@ -268,8 +268,7 @@ static PyObject *core_note_interval(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* What a mark or region is told with: a recording's number and a name. `active` says whether it is
- * that recording which is on, as long as the caller keeps the GIL. */
+/* `active` says whether it is this recording that is on, as long as the caller keeps the GIL. */
 static int parse_named(PyObject *const *args, Py_ssize_t n, const char *function, char **text,
                        Py_ssize_t *size, bool *active)
 {

@@ -84,6 +84,8 @@ def test_it_goes_on_while_the_file_is_there(recording):
     assert b"afte" in spool.read_bytes()
 
 
+# CPython 3.12 and later warn of the sampler's thread.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_fork_of_one_that_has_ended_has_nothing_of_it(recording):
     spool, wanted, _ = recording
     wait = closing(spool)

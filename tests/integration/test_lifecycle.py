@@ -99,11 +99,16 @@ def test_save_keeps_a_copy(tmp_path):
         t.save(tmp_path / "no" / "such" / "folder")
 
 
-def test_a_trace_says_that_it_is_still_running():
+def test_a_trace_says_that_it_is_still_running(tmp_path):
     with gilscope.trace(None) as t:
-        for ask in (lambda: t.intervals, lambda: t.metadata, t.report, lambda: t.save("x")):
+        asks = [lambda: t.intervals, lambda: t.metadata, lambda: t.children, t.report, t.view]
+        asks += [
+            lambda write=write: write(tmp_path / "x.json") for write in (t.save, t.to_viztracer, t.merge_into)
+        ]
+        for ask in asks:
             with pytest.raises(errors.TraceStateError, match="after the block"):
                 ask()
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_trace_at_a_time():

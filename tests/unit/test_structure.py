@@ -47,6 +47,7 @@ ORDER = [
     {"flames"},
     {"htmlparts"},
     {"report", "html", "viewer", "vizlanes"},
+    {"exports"},
     {"session"},
     {"children"},
     {"startup.sitecustomize"},

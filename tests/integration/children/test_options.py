@@ -30,7 +30,8 @@ def fork_and_tell(what=lambda: exec(TELL)):
     return pid
 
 def new_python(code):
-    process = subprocess.Popen([sys.executable, "-c", code])
+    # Without its warnings: since 3.12 it says of a fork that there are other threads, such as the sampler.
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
     process.wait()
     return process.pid
 
