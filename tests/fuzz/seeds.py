@@ -12,7 +12,7 @@ from tests.support.programs import run_threads, spin
 from tests.support.spools import Spool, appears, says
 
 DATA = Path(__file__).parents[1] / "data"
-RECORDED = 4
+RECORDED = 5
 """Which of the seeds is a trace with tables, recorded with exact edges."""
 
 FACTS = {
@@ -85,6 +85,7 @@ def seeds() -> tuple[Files, ...]:
     out += [
         unfinished(bytes(_told().data)),
         unfinished(bytes(_seen().data), edges="sampled"),
+        unfinished(bytes(_located().data)),
     ]
     with tempfile.TemporaryDirectory() as scratch:
         for edges in ("exact", "sampled"):
@@ -95,4 +96,4 @@ def seeds() -> tuple[Files, ...]:
         for i, made in enumerate(out[2:4]):
             t = gilscope.load(f.write(made, Path(scratch) / f"made{i}"))
             out.append(f.read(t.save(Path(scratch) / f"saved{i}")))
-    return (*out, unfinished(bytes(_located().data)))
+    return tuple(out)
