@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from gilscope.arrays import column, strings
 from gilscope.errors import TraceFormatError
-from gilscope.spool import CODE, RELEASE, REQUEST, SITE, Described
+from gilscope.spool import ACQUIRE, CODE, RELEASE, REQUEST, SITE, Described
 from gilscope.transitions import NO_SITE, Transitions
 from gilscope.writer import Writer
 
@@ -123,22 +123,22 @@ class Sites:
 class LastReleases:
     """Remembers where each thread last released, and so where it asks for the GIL and goes on with it.
 
-    A wait has no site of its own. Nor has a release outside all Python frames, as the last one of a thread:
-    its hold belongs to where it began.
+    A wait has no site of its own. Nor has a release outside all Python frames, as the last one of a thread,
+    or a hold that is on when the trace ends: it belongs to where it began.
     """
 
     def __init__(self) -> None:
         self._site = np.empty(0, np.int32)  # by thread
 
     def fill(self, t: Transitions) -> None:
-        """Give each request, and each release without a site, the one of its thread's last release.
+        """Give whatever has no site the one of its thread's last release.
 
         Args:
             t: transitions of one GIL in order; those before them have been given to this function before.
         """
         grown = int(t.thread.max(initial=-1)) + 1 - len(self._site)
         self._site = np.concatenate((self._site, np.full(max(grown, 0), NO_SITE, np.int32)))
-        told = np.flatnonzero((t.kind == RELEASE) | (t.kind == REQUEST))
+        told = np.flatnonzero((t.kind == RELEASE) | (t.kind == REQUEST) | (t.kind == ACQUIRE))
         told = told[np.argsort(t.thread[told], kind="stable")]
         thread = t.thread[told]
         releases = (t.kind[told] == RELEASE) & (t.site[told] != NO_SITE)

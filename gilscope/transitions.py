@@ -32,7 +32,7 @@ class Transitions:
         thread: int32.
         time: int64, nanoseconds, never decreasing.
         site: int32, row of the table ``sites``: of a release where it was, or where the hold began, of a
-            request where its thread last released; `NO_SITE` where that is not known, and of other kinds.
+            request or an acquire where its thread last released; `NO_SITE` where that is not known.
     """
 
     kind: npt.NDArray[np.uint8]
@@ -262,7 +262,7 @@ def finish(t: Transitions, end: int) -> Folded:
                 np.repeat(np.array([RELEASE_OPEN, NO_RELEASE], np.int8), n[1:]),
             )
         ),
-        site=np.concatenate((t.site[h.release], np.full(len(held), NO_SITE, np.int32), t.site[waiting])),
+        site=np.concatenate((t.site[h.release], t.site[held], t.site[waiting])),
     )
     none = fold(Transitions.none())
     return Folded(in_order(rows), none.handoffs, none.carry, len(h.illegal))

@@ -22,9 +22,9 @@ def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFr
 
     A hold belongs to the line at which it ended: what ran before it in the same hold is in it too, and an
     operator that takes long belongs to the next call or loop, where CPython looks whether to let go. A C
-    function belongs to the line that called it, the hold with which a thread ends to where it began. Rows
-    add up to the trace: their ``held_ns`` to the time the GIL was held, ``inflicted_ns`` to the time threads
-    waited while it was held, ``overhead_ns`` to the hand-off overhead after the first hold.
+    function belongs to the line that called it, a hold with which a thread or the trace ends to where it
+    began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held, ``inflicted_ns`` to the
+    time threads waited while it was held, ``overhead_ns`` to the hand-off overhead after the first hold.
 
     Args:
         t: a trace, its path, or its tables.
@@ -40,8 +40,8 @@ def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFr
         free, not added up; all int64), ``response_p50_ns`` and ``response_max_ns`` (from a drop request to
         the release that obeyed it; float64, null where none was), ``victim`` (the thread that waited
         longest during them; Int32) and ``victim_name``, ``victim_ns`` (Int64; null where nobody waited).
-        A row with the function ``(not known)`` holds what was let go outside Python frames, what went on
-        when the trace ended, and interpreters with a GIL of their own.
+        A row with the function ``(not known)`` holds the rest: threads that have not let go in a Python
+        frame yet, and interpreters with a GIL of their own.
 
     Raises:
         OptionError: an argument is none of those, or the trace has no sites (sampled edges, ``sites=False``).

@@ -73,7 +73,7 @@ def tell(events: list[Event], end: int) -> Story:
         close(story, last)
     if holder is not None:
         story.intervals.append((holder, "run", held_since, end - held_since, "open"))
-        story.sites.append(None)
+        story.sites.append(left.get(holder))
     for thread, request in asked.items():
         story.intervals.append((thread, "wait", request, end - request, None))
         story.sites.append(asked_at[thread])

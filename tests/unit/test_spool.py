@@ -33,7 +33,7 @@ def read(path: Path) -> list[spool.Batch]:
         return list(reader.batches())
 
 
-@pytest.mark.parametrize("name", ["golden", "golden-calls", "golden-marks"])
+@pytest.mark.parametrize("name", ["golden", "golden-calls", "golden-marks", "golden-sites"])
 def test_golden_spool_gives_golden_tables(tmp_path, name):
     """The format may only change together with `VERSION`: old spools must not be misread."""
     with SpoolReader(DATA / f"{name}.spool") as reader:
