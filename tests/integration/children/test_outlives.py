@@ -69,7 +69,7 @@ def test_one_that_outlives_the_trace_is_recorded_until_it_is_over(tmp_path, begi
     t = gilscope.load(tmp_path / "run.gilscope")
     check_all(t)
     [child] = t.children
-    assert (child.metadata["pid"], child.metadata["complete"], holds_of(child)) == (pid, True, 1)
+    assert (child.metadata["pid"], child.metadata["complete"]) == (pid, True)
     (begin_ns, end_ns), (child_begin_ns, child_end_ns) = times(t), times(child)
     assert begin_ns < child_begin_ns
     assert end_ns <= child_end_ns <= over
@@ -79,8 +79,10 @@ def test_one_that_outlives_the_trace_is_recorded_until_it_is_over(tmp_path, begi
     assert not meanwhile.metadata["complete"]
     assert meanwhile.metadata["duration_ns"] < child.metadata["duration_ns"]
     [saved] = gilscope.load(tmp_path / "saved.gilscope").children
-    assert (saved.metadata["complete"], holds_of(saved)) == (True, 1)
+    assert saved.metadata["complete"]
     assert times(saved) == times(child)
+    if edges == "exact":  # how long a hold was that ticks saw is an estimate
+        assert holds_of(saved) == holds_of(child) == 1
 
 
 def times(t):
