@@ -47,6 +47,7 @@ PROGRAMS = {
     "test_got": Program(("got.c",)),
     "test_layout": Program(("layout.c", "condition.c")),
     "test_probe": Program(("probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
+    "test_refusal": Program(("probe.c", "gils.c", "got.c", "layout.c", "condition.c")),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_spool": Program(("spool.c",)),
@@ -169,6 +170,12 @@ def test_got(tmp_path: Path, linked: str) -> None:
 def test_probe(tmp_path: Path, linked: str) -> None:
     gil = build_object(tmp_path, "fakegil.c", linked)
     check(build_program(tmp_path, "test_probe", gil, f"-Wl,-rpath,{tmp_path}"))
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_refusal(tmp_path: Path, linked: str) -> None:
+    gil = build_object(tmp_path, "fakegil.c", linked)
+    check(build_program(tmp_path, "test_refusal", gil, f"-Wl,-rpath,{tmp_path}"))
 
 
 @pytest.mark.parametrize("linked", LINKED)
