@@ -49,6 +49,7 @@ PROGRAMS = {
     "test_got": Program(("got.c",)),
     "test_layout": Program(("layout.c", "condition.c")),
     "test_probe": Program((*PROBE, "got.c", "layout.c", "condition.c")),
+    "test_refusal": Program((*PROBE, "got.c", "layout.c", "condition.c")),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
     "test_sites": Program(("sites.c", "frames.c", "layout.c", "condition.c")),
@@ -180,6 +181,12 @@ def test_got(tmp_path: Path, linked: str) -> None:
 def test_probe(tmp_path: Path, linked: str) -> None:
     gil = build_object(tmp_path, "fakegil.c", linked)
     check(build_program(tmp_path, "test_probe", gil, f"-Wl,-rpath,{tmp_path}"))
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_refusal(tmp_path: Path, linked: str) -> None:
+    gil = build_object(tmp_path, "fakegil.c", linked)
+    check(build_program(tmp_path, "test_refusal", gil, f"-Wl,-rpath,{tmp_path}"))
 
 
 @pytest.mark.parametrize("linked", LINKED)

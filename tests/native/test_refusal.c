@@ -1,0 +1,57 @@
+/* A page that may not be made writable half-way through: no hook stays in. Built like test_probe.c;
+ * where the slots' pages are writable anyway, nothing is refused. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "probing.h"
+
+static unsigned asked, allowed = ~0u,
+                       refused; /* how often a page was to be made writable, is, is not */
+
+int mprotect(void *address, size_t length, int protection)
+{
+    if (protection & PROT_WRITE && asked++ >= allowed && refused > 0) {
+        refused--;
+        errno = EACCES;
+        return -1;
+    }
+    return (int)syscall(SYS_mprotect, address, length, protection);
+}
+
+static void whichever_slot_refuses_none_keeps_a_hook(void)
+{
+    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    remember_slots();
+    asked = 0;
+    CHECK(gs_probe_install(&layout, why, sizeof why));
+    unsigned needed = asked;
+    CHECK(gs_probe_remove());
+    check_slots_untouched();
+    CHECK(needed == 0 || needed >= (unsigned)N_NAMES);
+    for (unsigned n = 0; n < needed; n++) {
+        asked = 0, allowed = n, refused = 8; /* as often as one slot is tried */
+        CHECK(!gs_probe_install(&layout, why, sizeof why));
+        CHECK_EQUAL(refused, 0);
+        CHECK(strstr(why, "cannot be made writable"));
+        check_slots_untouched();
+    }
+    begin();
+    release_and_retake();
+    await(GS_ACQUIRE, 1);
+    end();
+    CHECK_EQUAL(count(GS_RELEASE), 1);
+    check_event(find(GS_RELEASE, 0), GS_RELEASE, 0);
+    CHECK(check_history());
+    check_slots_untouched();
+}
+
+int main(void)
+{
+    prepare();
+    RUN(whichever_slot_refuses_none_keeps_a_hook);
+    return check_done();
+}
