@@ -29,6 +29,7 @@ def test_the_block_gives_the_trace_and_the_folder_holds_it(tmp_path):
         "marks.arrow",
         "metadata.json",
         "samples.arrow",
+        "sites.arrow",
         "switch_intervals.arrow",
         "threads.arrow",
     ]

@@ -36,9 +36,9 @@ def stack(t: gilscope.Trace, site: int | None) -> list[Frame]:
 
 
 def stacks(t: gilscope.Trace, state: str = "run") -> list[list[Frame]]:
-    """Return the stack of each interval whose site is known, in order."""
-    rows = t.intervals.to_pylist()
-    return [stack(t, row["site"]) for row in rows if row["state"] == state and row["site"] is not None]
+    """Return the stack of each interval that is over and whose site is known, in order."""
+    rows = [r for r in t.intervals.to_pylist() if r["state"] == state and r["release"] != "open"]
+    return [stack(t, row["site"]) for row in rows if row["site"] is not None]
 
 
 def let_go() -> None:
