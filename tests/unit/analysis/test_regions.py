@@ -177,11 +177,10 @@ def test_a_real_trace_knows_what_its_regions_did():
     [off] = rows(analysis.threads(t, region="let go"))
     assert hold["thread_name"] == off["thread_name"] == "worker"
     assert 50 * MS <= hold["run_ns"] <= hold["life_ns"]
-    assert hold["run_share"] == hold["run_ns"] / hold["life_ns"]
+    assert hold["run_share"] > 0.99
     assert hold["longest_ns"] >= 50 * MS
-    # A sleep is over 50 ms after it was asked for, and the GIL is let go a moment after that.
-    assert off["off_ns"] >= 2 * 49 * MS
-    assert off["run_ns"] + off["wait_ns"] + off["off_ns"] == off["life_ns"]
+    assert off["life_ns"] >= 100 * MS
+    assert off["off_ns"] >= 0.99 * off["life_ns"] - 2 * MS
     assert off["acquires"] >= 2  # each comes back within its region
     [whole] = [row for row in rows(analysis.threads(t)) if row["thread_name"] == "worker"]
     assert whole["run_ns"] >= hold["run_ns"] + off["run_ns"]
