@@ -204,15 +204,18 @@ class Recorded:
 
 
 @contextmanager
-def recording(folder: Path, edges: Edges = "exact", period: float | None = None) -> Iterator[Recorded]:
+def recording(
+    folder: Path, edges: Edges = "exact", period: float | None = None, *, sites: bool = True
+) -> Iterator[Recorded]:
     """Record as `gilscope.trace` does, without the conversion at the end.
 
     Args:
         folder: an existing folder; the trace becomes a folder inside it.
         edges: as in `gilscope.trace`.
         period: as in `gilscope.trace`.
+        sites: as in `gilscope.trace`.
     """
-    session = Session(Options(folder / "run.gilscope", edges, period, None, False, True))
+    session = Session(Options(folder / "run.gilscope", edges, period, None, False, True, sites=sites))
     recorded = Recorded(session.destination.path, session.destination.spool, session.facts)
     try:
         yield recorded

@@ -14,9 +14,14 @@ from tests.bench.common import Figure, Plan, SkippedError, fresh, median, quanti
 _EVENTS = 2_000_000
 
 
+def _deep(n: int, frames: int) -> dict[str, float]:
+    return _deep(n, frames - 1) if frames else dict(_core.event_cost(n))
+
+
 def _cost(n: int) -> dict[str, float]:
-    cost = _core.event_cost(n)
-    return {"event": cost["event_ns"], "call": cost["bare_call_ns"], "clock": cost["clock_read_ns"]}
+    cost = _deep(n, 4)
+    names = {"event": "event_ns", "located": "located_ns", "call": "bare_call_ns", "clock": "clock_read_ns"}
+    return {name: cost[column] for name, column in names.items()}
 
 
 def _writes(n: int) -> float:
@@ -58,6 +63,8 @@ def run(plan: Plan) -> Iterator[Figure]:
     spread = f"least {min(events):.1f}, 90 % below {quantile(events, 0.9):.1f}, {len(events)} processes"
     bound = 20.0 if clock == "tsc" else None
     yield Figure("a transition, exact edges", median(events), "ns", bound, note=f"clock {clock}; {spread}")
+    located = [c["located"] for c in costs]
+    yield Figure("a release with its site, four frames deep", median(located), "ns", 40.0 if bound else None)
     yield Figure("one clock read (the floor)", median([c["clock"] for c in costs]), "ns")
     yield Figure("the call without the hook", median([c["call"] for c in costs]), "ns")
     try:
