@@ -70,14 +70,13 @@ def places(source: Source, by: str, frame: str) -> Places:
         )
     sites = table.to_pandas()
     key = sites[_COLUMNS[by]]
-    place, unique = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).fillna("")))
-    first = pd.Series(np.arange(len(place))).groupby(place).first().to_numpy()
+    place, _ = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).fillna("")))
+    _, first = np.unique(place, return_index=True)
     names = sites.iloc[first][["function", "file", "line"]].reset_index(drop=True)
     if by != "line":
         names["line"] = sites["first_line"].iloc[first].reset_index(drop=True) if by == "function" else None
     if by == "file":
         names["function"] = None
-    del unique
     if frame == "program":
         place = place[_of_program(source, sites)]
     nowhere = pd.DataFrame({"function": [NOT_KNOWN], "file": [None], "line": [None]})
