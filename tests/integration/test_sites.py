@@ -3,56 +3,24 @@
 import asyncio
 import ctypes
 import gc
-import linecache
 import os
-import pickle
-import re
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import gilscope
-from gilscope import analysis
-
-Frame = tuple[str, str | None, int | None]
-
-
-def stack(t: gilscope.Trace, site: int | None) -> list[Frame]:
-    """Return function, file and line of a site and its callers, the innermost first."""
-    rows = t.sites.to_pylist()
-    found = []
-    while site is not None:
-        row = rows[site]
-        found.append((row["function"], row["file"], row["line"]))
-        site = row["parent"]
-    return found
-
-
-def stacks(t: gilscope.Trace, state: str = "run") -> list[list[Frame]]:
-    """Return the stack of each interval that is over and whose site is known, in order."""
-    rows = [r for r in t.intervals.to_pylist() if r["state"] == state and r["release"] != "open"]
-    return [stack(t, row["site"]) for row in rows if row["site"] is not None]
+from tests.support.stacks import Frame, here, stack, stacks
 
 
 def let_go() -> None:
     """Release the GIL, once."""
     time.sleep(0.001)
-
-
-def here(function: Callable[..., Any], sign: str = "HERE") -> int:
-    """Return the line of a function that has a sign in a comment."""
-    code = function.__code__
-    for line in range(code.co_firstlineno, code.co_firstlineno + 60):
-        if f"# {sign}" in linecache.getline(code.co_filename, line):
-            return line
-    raise AssertionError(sign)
 
 
 def callers_of_let_go(t: gilscope.Trace) -> list[Frame]:
@@ -403,109 +371,3 @@ def test_a_trace_function_hides_no_line():
             sys.settrace(None)
     assert seen
     assert any(s[0][:2] == ("let_go", __file__) and s[1][2] == here(traced) for s in stacks(t))
-
-
-# ---- known offenders ----
-
-
-def offender_match() -> None:
-    re.match(r"(a+)+$", "a" * 22 + "b")  # HERE
-
-
-def offender_sleep() -> None:
-    ctypes.PyDLL(None).usleep(100_000)  # HERE
-
-
-def offender_sort() -> None:
-    NUMBERS.sort()  # HERE
-
-
-def offender_pickle() -> None:
-    pickle.loads(pickle.dumps(TEXTS))  # HERE
-
-
-def offender_power() -> None:
-    pow(7, 1 << 20)  # HERE
-
-
-def offender_join() -> None:
-    len("".join(TEXTS * 10))  # HERE
-
-
-def offender_sum() -> None:
-    sum(range(5_000_000))  # HERE
-
-
-NUMBERS = [hash(str(i)) for i in range(300_000)]
-TEXTS = [str(i) for i in range(300_000)]
-OFFENDERS = [
-    offender_match,
-    offender_sleep,
-    offender_sort,
-    offender_pickle,
-    offender_power,
-    offender_join,
-    offender_sum,
-]
-
-
-@pytest.mark.parametrize("offender", OFFENDERS)
-def test_offenders_are_named_with_their_lines_and_what_they_inflict(offender):
-    """A thread that wants the GIL all the time waits as long as the call keeps it."""
-    stop = threading.Event()
-
-    def victim():
-        while not stop.is_set():
-            pass
-
-    with gilscope.trace(None) as t:
-        thread = threading.Thread(target=victim)
-        thread.start()
-        time.sleep(0.01)
-        for _ in range(3):
-            offender()
-        stop.set()
-        thread.join()
-
-    found = analysis.sites(t, frame="program")
-    rows = found[(found.file == __file__) & (found.line == here(offender))]
-    assert len(rows), found[["function", "line", "held_ns"]].to_string()
-    (row,) = rows.to_dict("records")
-    # What the victim waited during these holds, from the tables.
-    expected = inflicted_from_tables(t, offender.__qualname__)
-    assert row["inflicted_ns"] == expected > 0
-
-
-def inflicted_from_tables(t: gilscope.Trace, function: str) -> int:
-    rows = t.intervals.to_pylist()
-    waits = [(r["start_ns"], r["start_ns"] + r["duration_ns"]) for r in rows if r["state"] == "wait"]
-    total = 0
-    for r in rows:
-        if r["state"] != "run" or r["site"] is None:
-            continue
-        own = next((f for f in stack(t, r["site"]) if f[1] == __file__), None)
-        if own is None or own[0] != function:
-            continue
-        begin, end = r["start_ns"], r["start_ns"] + r["duration_ns"]
-        total += sum(max(0, min(end, b) - max(begin, a)) for a, b in waits)
-    return total
-
-
-def test_the_report_names_the_line_that_keeps_the_gil(tmp_path: Path):
-    stop = threading.Event()
-
-    def victim():
-        while not stop.is_set():
-            time.sleep(0)
-
-    with gilscope.trace(None) as t:
-        thread = threading.Thread(target=victim)
-        thread.start()
-        offender_sleep()
-        stop.set()
-        thread.join()
-
-    (row,) = analysis.keeps_gil(t).to_dict("records")
-    assert (row["function"], row["file"], row["line"]) == ("offender_sleep", __file__, here(offender_sleep))
-    assert row["longest_ns"] > 90_000_000
-    assert "offender_sleep" in str(t.report()).replace("\n", " ")
