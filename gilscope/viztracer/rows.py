@@ -21,6 +21,7 @@ Numbers = npt.NDArray[np.int32]
 
 RUN, WAIT = 0, 1
 NO_TIME = -1
+NO_SITE = -1
 
 _NEEDED = ("thread", "interpreter", "state", "start_ns", "duration_ns")
 _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
@@ -30,7 +31,8 @@ _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
 class Intervals:
     """Rows of ``intervals``; ``end`` instead of the duration, codes instead of words.
 
-    ``release`` is the position in `gilscope.schema.RELEASES`, or their number where there is none.
+    ``release`` is the position in `gilscope.schema.RELEASES`, or their number where there is none, ``site`` a
+    row of the table ``sites``, or `NO_SITE`.
     """
 
     gil: Numbers
@@ -39,6 +41,7 @@ class Intervals:
     start: Int
     end: Int
     release: Codes
+    site: Numbers
 
     def __len__(self) -> int:
         return len(self.start)
@@ -93,6 +96,7 @@ def intervals_of(batch: pa.RecordBatch) -> Intervals:
         start,
         start + numpy_of(batch["duration_ns"]),
         numpy_of(filled(release, len(RELEASES))).astype(np.int8),
+        numpy_of(filled(batch["site"], NO_SITE)),
     )
 
 
@@ -136,7 +140,7 @@ def load_intervals(
         done += batch.num_rows
         if progress is not None:
             progress(done)
-    types = (np.int32, np.int32, np.int8, np.int64, np.int64, np.int8)
+    types = (np.int32, np.int32, np.int8, np.int64, np.int64, np.int8, np.int32)
     rows = Intervals(*_concatenated(parts, types))
     rows.start, rows.end = np.maximum(rows.start, start_ns), np.minimum(rows.end, end_ns)
     return rows

@@ -12,7 +12,8 @@ from gilscope.schema import RELEASES, STATES
 from gilscope.viztracer import text
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.regions import Marks
-from gilscope.viztracer.rows import RUN, Int, Intervals
+from gilscope.viztracer.rows import NO_SITE, RUN, Int, Intervals, Numbers
+from gilscope.viztracer.sites import Sites
 
 _RELEASE = [*(f',"release":"{word}"' for word in RELEASES), ""]
 
@@ -20,8 +21,12 @@ Details = Callable[[Int], pa.Array]
 Said = Callable[[slice], pa.Array]
 
 
-def threads(pid: int, zero_ns: int, rows: Intervals, details: Details, lanes: Lanes) -> Iterator[memoryview]:
+def threads(
+    pid: int, zero_ns: int, rows: Intervals, details: Details, lanes: Lanes, sites: Sites
+) -> Iterator[memoryview]:
     """Yield the text of the slices of threads' lanes, each led by a comma.
+
+    A run is named after the function that let the GIL go, where that is known; its state is the category.
 
     Args:
         pid: the process.
@@ -29,9 +34,15 @@ def threads(pid: int, zero_ns: int, rows: Intervals, details: Details, lanes: La
         rows: the intervals.
         details: see `gilscope.viztracer.details.texts_of`.
         lanes: where they stand.
+        sites: where holds ended, and what waits came after.
     """
     tid = lanes.of(rows.gil, rows.thread)
-    heads = _heads(rows, lambda state, _thread: f'"{STATES[state]}"')
+
+    def head(state: int, thread: int, site: int) -> str:
+        name = sites.name(site) if state == RUN and site != NO_SITE else f'"{STATES[state]}"'
+        return f'"{STATES[state]}","name":{name},"args":{{{sites.details(site)}"thread":{thread}'
+
+    heads = _heads(rows, sites.known(rows.site), head)
     yield from _slices(pid, zero_ns, tid, rows.start, rows.end, heads, details)
 
 
@@ -41,20 +52,24 @@ def holders(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[m
     mine = rows[rows.state == RUN]
     tids = np.array([lanes.holders[gil] for gil in lanes.gils], np.int64)
     tid = tids[np.searchsorted(lanes.gils, mine.gil)]
-    heads = _heads(mine, lambda _state, thread: names[thread])
+
+    def head(_state: int, thread: int, _site: int) -> str:
+        return f'"gil","name":{names[thread]},"args":{{"thread":{thread}'
+
+    heads = _heads(mine, np.full(len(mine), NO_SITE, np.int32), head)
     yield from _slices(pid, zero_ns, tid, mine.start, mine.end, heads, None)
 
 
-def _heads(rows: Intervals, name: Callable[[int, int], str]) -> pa.Array:
-    """Return each slice's name and first arguments: there are few different ones."""
-    width = len(_RELEASE)
-    few, index = np.unique(
-        (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release, return_inverse=True
-    )
+def _heads(rows: Intervals, sites: Numbers, head: Callable[[int, int, int], str]) -> pa.Array:
+    """Return each slice's category, name and first arguments: there are few different ones."""
+    width, places = len(_RELEASE), int(sites.max(initial=NO_SITE)) + 2
+    code = (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release
+    few, index = np.unique(code * places + (sites - NO_SITE), return_inverse=True)
     texts = []
-    for code in few.tolist():
-        thread, state = divmod(code // width, len(STATES))
-        texts.append(f'{name(state, thread)},"args":{{"thread":{thread}{_RELEASE[code % width]}')
+    for number in few.tolist():
+        rest, release = divmod(number // places, width)
+        thread, state = divmod(rest, len(STATES))
+        texts.append(head(state, thread, number % places + NO_SITE) + _RELEASE[release])
     return strings(texts).take(column(index))
 
 
@@ -62,7 +77,7 @@ def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> 
     """Yield the text of the slices of regions."""
     tid = lanes.of_regions(rows.thread, storeys)
     heads = [
-        f'{name},"args":{{"complete":{whole}'
+        f'"gil","name":{name},"args":{{"complete":{whole}'
         for name in text.titles(rows.names)
         for whole in ("false", "true")
     ]
@@ -104,7 +119,7 @@ def clip(lane: Int, start: Int, end: Int) -> None:
 def _text(
     pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, said: Said | None
 ) -> Iterator[memoryview]:
-    lane = text.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"X","cat":"gil","name":')
+    lane = text.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"X","cat":')
     for offset in range(0, len(start), text.ROWS_PER_STEP):
         step = slice(offset, offset + text.ROWS_PER_STEP)
         first, last = start[step] + zero_ns, end[step] + zero_ns

@@ -13,6 +13,7 @@ from gilscope.viztracer.lanes import Lanes, meta
 from gilscope.viztracer.regions import load_marks, storeys
 from gilscope.viztracer.rows import load_handoffs, load_intervals
 from gilscope.viztracer.selection import Part
+from gilscope.viztracer.sites import Sites
 
 Flows = Literal["auto"] | bool
 
@@ -98,7 +99,7 @@ class Timeline:
         ends = details.ends_of(rows, handoffs, lanes)
         said = details.texts_of(rows, ends, handoffs, lanes)
         yield from slices.holders(pid, zero_ns, rows, lanes)
-        yield from slices.threads(pid, zero_ns, rows, said, lanes)
+        yield from slices.threads(pid, zero_ns, rows, said, lanes, Sites(self._recording.sites))
         yield from slices.regions(pid, zero_ns, self._regions, self._storeys, lanes)
         yield from events.waiters(pid, zero_ns, rows, lanes)
         yield from events.held_share(pid, zero_ns, rows, lanes, self.part)

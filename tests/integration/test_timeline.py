@@ -22,14 +22,15 @@ from tests.support.timelines import ZERO_NS, Row
 NAMES = timelines.HOSTILE_NAMES
 
 SLICES = f"""
-    select extract_arg(slice.arg_set_id, 'args.thread'), slice.name, slice.ts - {ZERO_NS}, slice.dur,
+    select extract_arg(slice.arg_set_id, 'args.thread'), category, slice.ts - {ZERO_NS}, slice.dur,
            extract_arg(slice.arg_set_id, 'args.release')
     from slice join thread_track on slice.track_id = thread_track.id join thread using (utid)
-    where slice.name in ('run', 'wait') and tid > {FIRST_TID}
+    where category in ('run', 'wait') and tid > {FIRST_TID}
 """
 LANES = f"select name from thread where tid > {FIRST_TID} order by tid"
 ARROWS = """
-    select extract_arg(a.arg_set_id, 'args.thread'), extract_arg(b.arg_set_id, 'args.thread'), a.name, b.name
+    select extract_arg(a.arg_set_id, 'args.thread'), extract_arg(b.arg_set_id, 'args.thread'),
+           a.category, b.category
     from flow join slice a on a.id = slice_out join slice b on b.id = slice_in
 """
 COUNTERS = "select name, ts, value from counter join counter_track t on t.id = track_id order by ts"
@@ -165,7 +166,7 @@ def test_all_that_stands_beside_the_slices_is_shown(tmp_path: Path) -> None:
         assert browser.import_errors(page) == []
         arrows = browser.query(page, ARROWS)
         counters = browser.query(page, COUNTERS)
-        slices = browser.query(page, "select name, dur from slice where category = 'gil'")
+        slices = browser.query(page, "select name, dur from slice where category in ('gil', 'run', 'wait')")
 
     lasting = t.intervals.to_pandas().query("state == 'run' and duration_ns > 0")
     given = set(zip(lasting.thread, lasting.start_ns + lasting.duration_ns, strict=True))

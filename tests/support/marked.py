@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from tests.support.rows import Mark, Trace
+from tests.support.slowsites import located
 from tests.support.traces import traces
 
 NAMES = (
@@ -38,7 +39,8 @@ def marks(draw, threads: int, end: int) -> list[Mark]:
 @st.composite
 def marked_traces(draw) -> Trace:
     """Draw a trace as `traces` does, with marks and regions, and with threads of any names."""
-    trace = draw(traces())
+    trace = draw(traces() | traces().flatmap(located))
+    trace = trace.but(sites=[s._replace(function=draw(names | st.just(s.function))) for s in trace.sites])
     threads = [t._replace(name=draw(names | st.just(t.name))) for t in trace.threads]
     mine = draw(marks(len(threads), trace.duration)) if threads else []
     return trace.but(threads=threads, marks=mine)

@@ -16,7 +16,7 @@ from gilscope.viztracer import FIRST_TID
 from tests.support import browser
 
 _SHOWN = """
-    select pid, tid, thread.name, slice.name, slice.ts, slice.dur
+    select pid, tid, thread.name, iif(category in ('run', 'wait'), category, slice.name), slice.ts, slice.dur
     from slice join thread_track on slice.track_id = thread_track.id
     join thread using (utid) join process using (upid)
 """
@@ -64,10 +64,15 @@ def read(report: Path) -> Merged:
             )
             titles[lane] = max(titles.get(lane, name), name)
     return _sorted(
-        (e["pid"], e["tid"], titles[e["pid"], e["tid"]][2], e["name"], _ns(e["ts"]), _ns(e["dur"]))
+        (e["pid"], e["tid"], titles[e["pid"], e["tid"]][2], _state_or_name(e), _ns(e["ts"]), _ns(e["dur"]))
         for e in events
         if e["ph"] == "X"
     )
+
+
+def _state_or_name(event: dict[str, Any]) -> str:
+    """Return the state of a slice of the GIL's lanes, whose name is that of a function; else the name."""
+    return str(event["cat"] if event.get("cat") in ("run", "wait") else event["name"])
 
 
 def _ns(micros: Decimal) -> int:

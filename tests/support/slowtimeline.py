@@ -51,6 +51,7 @@ class Twin:
         self.handoffs = table("handoffs")
         self.switch_intervals = table("switch_intervals")
         self.samples = table("samples")
+        self.sites = table("sites")
         marks = table("marks")
         self.marks = [m for m in marks if m["duration_ns"] is None and start <= m["start_ns"] <= end]
         self.regions = self._inside([m for m in marks if m["duration_ns"] is not None])
@@ -122,8 +123,8 @@ class Twin:
         """Return the names of lanes by their tids."""
         return {self.tid[lane]: name for lane, name in self.lanes}
 
-    def _slice(self, lane: Any, start: int, end: int, name: str, args: Row) -> Row:
-        return self._event("X", lane, start, name, args) | {"cat": "gil", "dur": end - start}
+    def _slice(self, lane: Any, start: int, end: int, name: str, args: Row, category: str = "gil") -> Row:
+        return self._event("X", lane, start, name, args) | {"cat": category, "dur": end - start}
 
     def _instant(self, lane: Any, time: int, name: str, args: Row) -> Row:
         return self._event("i", lane, time, name, args) | {"cat": "gil", "s": "t"}
@@ -135,7 +136,12 @@ class Twin:
     def slices(self) -> list[Row]:
         out = []
         for i in self.intervals:
-            args = {"thread": i["thread"]}
+            args, name = {"thread": i["thread"]}, i["state"]
+            if i["site"] is not None and i["site"] < len(self.sites):
+                site = self.sites[i["site"]]
+                told = {"function": shown(site["function"]), "file": site["file"], "line": site["line"]}
+                args |= {k: shown(v) if k == "file" else v for k, v in told.items() if v is not None}
+                name = slice_name(shown(site["function"])) if name == "run" else name
             taken = self._acquired(i)
             let_go = self._released(i)
             if i["release"] is not None:
@@ -149,7 +155,7 @@ class Twin:
                 args |= {k: v for k, v in self._how(let_go).items() if k in ("response_ns", "gap_ns")}
                 args["waiters"] = let_go["waiters"]
             lane = ("thread", i["interpreter"], i["thread"])
-            out.append(self._slice(lane, i["start"], i["end"], i["state"], args))
+            out.append(self._slice(lane, i["start"], i["end"], name, args, i["state"]))
         return out
 
     def _how(self, h: Row) -> Row:

@@ -89,13 +89,13 @@ def slices(text: str | bytes) -> list[Row]:
     return [
         (
             event["args"]["thread"],
-            event["name"],
+            event["cat"],
             ns(event["ts"]) - ZERO_NS,
             ns(event["dur"]),
             event["args"].get("release"),
         )
         for event in events(text)
-        if event["ph"] == "X" and event["tid"] > FIRST_TID and event["name"] in ("run", "wait")
+        if event["ph"] == "X" and event["tid"] > FIRST_TID and event["cat"] in ("run", "wait")
     ]
 
 

@@ -37,7 +37,7 @@ ORDER = [
     {"plots.lanes", "plots.latency", "plots.shares", "plots.sweeps"},
     {"plots"},
     {"viztracer.text", "viztracer.rows"},
-    {"viztracer.regions", "viztracer.selection"},
+    {"viztracer.regions", "viztracer.selection", "viztracer.sites"},
     {"viztracer.lanes"},
     {"viztracer.details", "viztracer.slices", "viztracer.events"},
     {"viztracer.timeline"},

@@ -64,10 +64,10 @@ def test_one_timeline_has_the_lanes_of_all(family, tmp_path):
         named = {e["tid"]: e["args"]["name"] for e in mine if e["name"] == "thread_name"}
         assert any("MainThread" in name for name in named.values())
         assert any("holder" in name for name in named.values())
-        runs = [e for e in mine if e["name"] == "run" and e["dur"] >= HOLD_NS / 1000]
+        runs = [e for e in mine if e.get("cat") == "run" and e["dur"] >= HOLD_NS / 1000]
         assert len(runs) == 1
         assert "MainThread" in named[runs[0]["tid"]]
-    starts = [e["ts"] for pid in pids for e in found if e["pid"] == pid and e["name"] == "run"]
+    starts = [e["ts"] for pid in pids for e in found if e["pid"] == pid and e.get("cat") == "run"]
     assert min(starts) >= t.metadata["start_monotonic_ns"] / 1000
 
 
@@ -78,8 +78,8 @@ def test_a_window_shows_those_that_were_on(family, tmp_path):
     assert {e["pid"] for e in events(tmp_path / "run.json")} == {t.metadata["pid"], pids[1]}
     with pytest.warns(RuntimeWarning, match="are more than 20"):
         t.to_viztracer(tmp_path / "cut.json", max_slices=20)
-    slices = [e for e in events(tmp_path / "cut.json") if e.get("cat") == "gil" and e["ph"] == "X"]
-    assert 0 < len([e for e in slices if e["name"] in ("run", "wait")]) <= 20
+    slices = [e for e in events(tmp_path / "cut.json") if e.get("cat") in ("run", "wait")]
+    assert 0 < len(slices) <= 20
 
 
 def test_merging_adds_all_once(family, tmp_path):

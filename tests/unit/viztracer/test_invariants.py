@@ -78,7 +78,7 @@ def test_arrows_of_the_shortest_runs_that_the_viewer_can_show(days):
 
 def assert_arrows(events: list[dict]) -> dict:
     """Assert that arrows go from the end of a run to the beginning of another thread's; return them."""
-    runs = by_lane([e for e in events if e["name"] == "run"], "X")
+    runs = by_lane([e for e in events if e.get("cat") == "run"], "X")
     ends = {kind: {e["id"]: e for e in events if e["ph"] == kind} for kind in "sf"}
     assert ends["s"].keys() == ends["f"].keys()
     assert sum(e["ph"] in ("s", "f") for e in events) == 2 * len(ends["s"]), "ids are unique"

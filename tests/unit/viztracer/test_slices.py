@@ -29,7 +29,7 @@ def test_a_slice_as_it_stands_in_the_file(target: Path) -> None:
         "tid": FIRST_TID + 2,
         "pid": PID,
         "ph": "X",
-        "cat": "gil",
+        "cat": "run",
         "name": "run",
         "args": {"thread": 3, "release": "forced"},
     }

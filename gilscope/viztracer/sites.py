@@ -1,0 +1,45 @@
+"""Places in the program as a timeline tells them: a run's name, and details of runs and waits."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pyarrow as pa
+
+from gilscope.viztracer.rows import NO_SITE, Numbers
+from gilscope.viztracer.text import dumps, quoted, titles
+
+
+class Sites:
+    """The rows of the table ``sites``, as JSON.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def known(self, sites: Numbers) -> Numbers:
+        """Return sites; those that are not in the table become `NO_SITE`."""
+        return np.where(sites < len(self._table), sites, np.int32(NO_SITE))
+
+    def name(self, site: int) -> str:
+        """Return the function of a site as a slice's name, in quotes."""
+        return titles([self._rows[site][0]])[0]
+
+    def details(self, site: int) -> str:
+        """Return function, file and line of a site as keys that others follow; nothing for `NO_SITE`."""
+        if site == NO_SITE:
+            return ""
+        function, file, line = self._rows[site]
+        said = f'"function":{quoted([function])[0]},'
+        if file is not None:
+            said += f'"file":{quoted([file])[0]},'
+        return said if line is None else f'{said}"line":{dumps(line)},'
+
+    @functools.cached_property
+    def _rows(self) -> list[tuple[str, str | None, int | None]]:
+        columns = (self._table[name].to_pylist() for name in ("function", "file", "line"))
+        return list(zip(*columns, strict=True))
