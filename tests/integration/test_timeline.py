@@ -192,6 +192,28 @@ def test_all_that_stands_beside_the_slices_is_shown(tmp_path: Path) -> None:
     assert set(zip(named, marks.duration_ns.fillna(0).astype(int), strict=True)) <= shown
 
 
+def test_runs_are_named_after_the_functions_that_let_go(tmp_path: Path) -> None:
+    browser.require()
+    t = program_with_marks()
+    t.to_viztracer(tmp_path / "run.json.gz")
+    details = (f"extract_arg(arg_set_id, 'args.{key}')" for key in ("function", "file", "line"))
+    with browser.served(tmp_path / "run.json.gz") as url, browser.opened(url) as page:
+        shown = browser.query(page, f"select category, name, {', '.join(details)} from slice")
+
+    sites = t.sites.to_pylist()
+    expected: list[tuple[str, str, str | None, str | None, int | None]] = []
+    for row in t.intervals.to_pylist():
+        told = (
+            [sites[row["site"]][k] for k in ("function", "file", "line")] if row["site"] is not None else []
+        )
+        function, file, line = told or (None, None, None)
+        name = function if row["state"] == "run" and function else row["state"]
+        expected.append((row["state"], name, function, file, line))
+    plain = [(*row[:1], row[1].replace("\u200b", ""), *row[2:]) for row in shown if row[0] in ("run", "wait")]
+    assert sorted(plain, key=str) == sorted(expected, key=str)
+    assert len({row[1] for row in plain}) > 2
+
+
 @pytest.mark.parametrize("report", [*programs_with_viztracer.WAYS, "children"])
 def test_a_merged_report_shows_all_that_is_in_the_file(tmp_path: Path, report: str) -> None:
     browser.require()
