@@ -28,6 +28,8 @@ MOST_LETTERS = 12
 MOST_GILS = 8
 MOST_CHILDREN = 16
 MOST_ROWS = 20
+MOST_LINES = 5
+_WORTH_A_LINE = 0.01  # of the trace, inflicted on others
 """Of holds and convoys in JSON; `gilscope.analysis` has them all."""
 WINDOWS = 100
 _COLORS = {"high": "bold red", "medium": "yellow", "low": "", "info": "green"}
@@ -67,6 +69,7 @@ def as_json(t: Recording) -> str:
         "switch_interval": _records(analysis.switch_interval(t)),
         "switch_intervals": t.switch_intervals.to_pylist(),
         "children": processes(t),
+        "sites": _records(_sites(t)[:MOST_ROWS]),
     }
     return json.dumps(figures, indent=2, default=_plain, allow_nan=False)
 
@@ -100,6 +103,7 @@ def text(t: Recording, *, color: bool = False) -> str:
     console.print(Text(_headline(t), style="bold"))
     console.print(Text(_gil_lines(t, overhead)))
     console.print(_thread_table(t))
+    _print_lines(console, t)
     _print_findings(console, t)
     _print_children(console, t)
     for sentence in _notes(t, overhead):
@@ -204,6 +208,36 @@ def _thread_cells(row: dict[str, Any], *, exact: bool) -> list[str | Text]:
 
 def _times(factor: float) -> str:
     return f"{factor:.0f} x" if factor >= 99.5 else f"{factor:.3g} x"
+
+
+def _sites(t: Recording) -> pd.DataFrame:
+    """Return what lines of the program cost; no rows where the trace does not say."""
+    return analysis.sites(t, frame="program") if t.sites.num_rows else pd.DataFrame()
+
+
+def _print_lines(console: Console, t: Recording) -> None:
+    rows = _records(_sites(t)[:MOST_LINES])
+    rows = [row for row in rows if row["inflicted_ns"] >= _WORTH_A_LINE * t.metadata["duration_ns"]]
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("line that made others wait", overflow="ellipsis", no_wrap=True)
+    for column in ("held", "holds", "longest", "inflicted"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("mostly on", no_wrap=True)
+    for row in rows:
+        times = [duration(row[name]) for name in ("held_ns", "longest_ns", "inflicted_ns")]
+        cells = [times[0], str(row["holds"]), *times[1:]]
+        table.add_row(Text(_place(row)), *cells, Text(printable(row["victim_name"])))
+    console.print(table)
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Return a line with the name of its file: the path itself may be longer than the page is wide."""
+    if row["file"] is None:
+        return printable(row["function"])
+    where = row["file"].rsplit("/", 1)[-1] + ("" if row["line"] is None else f":{row['line']}")
+    return printable(f"{where} {row['function']}")
 
 
 def _print_findings(console: Console, t: Recording) -> None:

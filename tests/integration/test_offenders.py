@@ -1,6 +1,7 @@
 """Calls that keep the GIL are named with their lines, and what they inflict is what the tables say."""
 
 import ctypes
+import json
 import pickle
 import re
 import threading
@@ -114,4 +115,11 @@ def test_the_report_names_the_line_that_keeps_the_gil(tmp_path: Path):
     (row,) = analysis.keeps_gil(t).to_dict("records")
     assert (row["function"], row["file"], row["line"]) == ("offender_sleep", __file__, here(offender_sleep))
     assert row["longest_ns"] > 90_000_000
-    assert "offender_sleep" in str(t.report()).replace("\n", " ")
+    text = t.report()
+    assert "(in offender_sleep (" in " ".join(text.split())
+    line = f"{Path(__file__).name}:{here(offender_sleep)} offender_sleep"
+    (told,) = [row for row in text.splitlines() if row.startswith(line)]
+    assert "Thread-" in told, "on whom"
+    first = json.loads(t.report(format="json"))["sites"][0]
+    assert (first["function"], first["line"]) == ("offender_sleep", here(offender_sleep))
+    assert first["inflicted_ns"] > 90_000_000
