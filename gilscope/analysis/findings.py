@@ -78,15 +78,15 @@ class _Facts:
             held += np.bincount(at, gil.runs.duration[mine], minlength=len(held))
         longest = int(held.argmax())
         known = held[longest] > 0 and longest != len(held) - 1
-        return f"mostly in {printable(labelled(self.places, [longest])[0])}" if known else ""
+        return f"mostly in {printable(labelled(self.places, [longest], brief=True)[0])}" if known else ""
 
     def place(self, site: int) -> str:
         """Say where a hold ended, and from which line of the program, where that is known."""
         if not self.located or site == NO_SITE:
             return ""
         inner = places(self.source, "line", "innermost")
-        at = labelled(inner, [inner.of_site[site]])[0]
-        own = labelled(self.places, [self.places.of_site[site]])[0]
+        at = labelled(inner, [inner.of_site[site]], brief=True)[0]
+        own = labelled(self.places, [self.places.of_site[site]], brief=True)[0]
         return f"in {printable(at)}" + (f", called from {printable(own)}" if own != at else "")
 
     def worth(self, lost: float) -> bool:

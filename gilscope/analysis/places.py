@@ -97,10 +97,17 @@ def _of_program(source: Source, sites: pd.DataFrame) -> Int:
     return np.where(found >= 0, found, np.arange(len(sites)))
 
 
-def labelled(places: Places, which: Any) -> list[str]:
-    """Return places as one text each: function, file and line."""
+def labelled(places: Places, which: Any, *, brief: bool = False) -> list[str]:
+    """Return places as one text each: function, file and line.
+
+    Args:
+        places: the places.
+        which: numbers of those to return.
+        brief: of a file keep its name and that of its folder, which tells one ``__init__.py`` from others.
+    """
     rows = places.names.iloc[which]
+    files = [f if pd.isna(f) or not brief else "/".join(f.split("/")[-2:]) for f in rows["file"]]
     return [
         function if pd.isna(file) else f"{function} ({file}{'' if pd.isna(line) else f':{line}'})"
-        for function, file, line in zip(rows["function"], rows["file"], rows["line"], strict=True)
+        for function, file, line in zip(rows["function"], files, rows["line"], strict=True)
     ]
