@@ -23,6 +23,9 @@ def work(rounds=5_000):
         bytes(10_000)
     os.close(null)
 
+def keep_at_work():
+    sum(range(10_000))
+
 def threads():
     all = [threading.Thread(target=work, name=f"w{i}") for i in range(2)]
     [t.start() for t in all]
@@ -115,6 +118,8 @@ with gilscope.trace("run.gilscope", quiet=True):
     threads()
     on = threading.Event()
     threading.Thread(target=lambda: [work(100) for _ in iter(on.is_set, True)], name="w2").start()
+    # Who lets the GIL go all the time is seldom seen with it, traced or not: one that keeps it.
+    threading.Thread(target=lambda: [keep_at_work() for _ in iter(on.is_set, True)], name="w3").start()
     print("begun", flush=True)
     sys.stdin.readline()
     on.set()
