@@ -53,10 +53,16 @@ def coded(codes: npt.NDArray[np.int8], words: tuple[str, ...]) -> pa.DictionaryA
     return pa.DictionaryArray.from_arrays(column(codes, pa.int8(), codes < 0), strings(words))
 
 
+def in_one(values: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array."""
+    # Of no chunks `combine_chunks` makes an array by `pyarrow.array`.
+    return values.combine_chunks() if values.num_chunks else pa.nulls(0, values.type)
+
+
 def numpy_of(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     """Return the numbers or booleans of an Arrow array without nulls, in its own memory where that can be."""
     if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+        values = in_one(values)
     if pa.types.is_boolean(values.type):
         return np.from_dlpack(values.cast(pa.uint8())).astype(np.bool_)
     return np.from_dlpack(values)

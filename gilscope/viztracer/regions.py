@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gilscope.arrays import filled, numpy_of
+from gilscope.arrays import filled, in_one, numpy_of
 from gilscope.recording import Recording
 from gilscope.viztracer.rows import Int, reach
 
@@ -43,7 +43,7 @@ class Marks:
 def load_marks(recording: Recording, start_ns: int, end_ns: int) -> tuple[Marks, Marks]:
     """Return the marks and the regions inside a stretch of time; regions are cut at its edges."""
     table = recording.marks.combine_chunks()
-    name = filled(table["name"].combine_chunks(), "").dictionary_encode()
+    name = filled(in_one(table["name"]), "").dictionary_encode()
     start, duration = numpy_of(table["start_ns"]), table["duration_ns"]
     region = numpy_of(duration.is_valid())
     rows = Marks(

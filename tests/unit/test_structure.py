@@ -107,6 +107,9 @@ def test_recording_and_exporting_do_without_pandas(tmp_path):
     code = """
 import sys
 import gilscope
+with gilscope.trace("bare.gilscope") as t:
+    pass
+t.to_viztracer("bare.json")
 with gilscope.trace("run.gilscope") as t:
     t.mark("here")
     with t.region("there"):
