@@ -113,6 +113,8 @@ def test_a_viztracer_that_has_stopped_is_left_alone(monkeypatch):
     assert t.metadata["complete"]
 
 
+# The sampler is a thread, and Python counts it.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_a_forked_childs_report_does_not_get_its_parents_lanes():
     data: dict[str, Any] = {"traceEvents": []}
