@@ -23,9 +23,6 @@ def work(rounds=5_000):
         bytes(10_000)
     os.close(null)
 
-def keep_at_work():
-    sum(range(10_000))
-
 def threads():
     all = [threading.Thread(target=work, name=f"w{i}") for i in range(2)]
     [t.start() for t in all]
@@ -114,6 +111,10 @@ print(FileReader("m.bin").metadata.total_allocations > 1000)
 # Says that its threads run, and ends when told to: whoever looks from outside looks at a trace that is on.
 WATCHED = f"""{WORK}
 import gilscope
+
+def keep_at_work():
+    sum(range(10_000))
+
 with gilscope.trace("run.gilscope", quiet=True):
     threads()
     on = threading.Event()
