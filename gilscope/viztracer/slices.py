@@ -64,7 +64,7 @@ def _heads(rows: Intervals, sites: Numbers, head: Callable[[int, int, int], str]
     """Return each slice's category, name and first arguments: there are few different ones."""
     width, places = len(_RELEASE), int(sites.max(initial=NO_SITE)) + 2
     code = (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release
-    few, index = np.unique(code * places + (sites - NO_SITE), return_inverse=True)
+    few, index = text.distinct(code * places + (sites - NO_SITE))
     texts = []
     for number in few.tolist():
         rest, release = divmod(number // places, width)

@@ -71,9 +71,22 @@ def numbers(values: npt.NDArray[Any]) -> pa.Array:
     return column(values).cast(pa.string())
 
 
+def distinct(values: Int) -> tuple[Int, Int]:
+    """Return the different numbers in order, and the position of each value among them."""
+    least = int(values.min()) if len(values) else 0
+    width = int(values.max(initial=least)) - least + 1
+    if width > max(len(values), 1024):
+        return np.unique(values, return_inverse=True)
+    # Numbers that lie close together need not be sorted.
+    few = np.flatnonzero(np.bincount(values - least, minlength=width))
+    place = np.zeros(width, np.int64)
+    place[few] = np.arange(len(few))
+    return few + least, place[values - least]
+
+
 def repeated(values: Int, template: str) -> pa.Array:
     """Return a text with each number in it, for numbers of which there are few different ones."""
-    few, index = np.unique(values, return_inverse=True)
+    few, index = distinct(values)
     texts = [template.replace("{}", str(n), 1) for n in few.tolist()]
     return strings(texts).take(column(index))
 

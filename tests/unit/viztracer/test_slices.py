@@ -5,12 +5,13 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gilscope import viztracer
-from gilscope.viztracer import FIRST_TID
+from gilscope.viztracer import FIRST_TID, text
 from tests.support import timelines
 from tests.support.timelines import PID, ROWS, ZERO_NS, Row, written
 
@@ -119,3 +120,13 @@ def test_overlaps_are_clipped_across_steps_of_one_batch(
     monkeypatch.setattr(viztracer.text, "ROWS_PER_STEP", 2)
     text = written(timelines.recording(OVERLAPPING), target)
     assert sorted(timelines.slices(text), key=str) == sorted(CLIPPED, key=str)
+
+
+@given(
+    st.integers(-(1 << 40), 1 << 40), st.lists(st.integers(0, 3000) | st.integers(0, 1 << 41), max_size=60)
+)
+def test_distinct_numbers_are_those_that_sorting_finds(least: int, steps: list[int]) -> None:
+    values = np.array([least + step for step in steps], np.int64)
+    few, index = text.distinct(values)
+    assert few.tolist() == sorted({*values.tolist()})
+    assert few[index].tolist() == values.tolist()
