@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from gilscope.analysis.gils import NO_SITE, Gil
+from gilscope.analysis.places import sites_of
 from gilscope.analysis.source import of
 from gilscope.errors import OptionError
 from gilscope.recording import Recording
@@ -59,12 +60,7 @@ def stacks(recording: Recording, weight: str) -> Stacks:
     if weight not in get_args(Weight):
         raise OptionError(f"weight must be one of {', '.join(map(repr, get_args(Weight)))}, not {weight!r}")
     source = of(recording)
-    table = source.table("sites")
-    if not len(table):
-        raise OptionError(
-            "this trace does not say where in the program the GIL was let go; record it with exact edges "
-            "and sites=True (the default)"
-        )
+    table = sites_of(source)
     parts = [_weighed(gil, weight) for gil in source.gils]
     thread, site, ns = (np.concatenate(column) for column in zip(*parts, strict=True))
     used, column = np.unique(site[ns > 0], return_inverse=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.source import Source
@@ -47,6 +48,21 @@ class Places:
         return self.of_site[sites]
 
 
+def sites_of(source: Source) -> pa.Table:
+    """Return the table ``sites``.
+
+    Raises:
+        OptionError: the trace has none.
+    """
+    table = source.table("sites")
+    if not len(table):
+        raise OptionError(
+            "this trace does not say where in the program the GIL was let go; record it with exact edges "
+            "and sites=True (the default)"
+        )
+    return table
+
+
 def places(source: Source, by: str, frame: str) -> Places:
     """Return the places in a trace.
 
@@ -62,13 +78,7 @@ def places(source: Source, by: str, frame: str) -> Places:
     for name, value, allowed in (("by", by, get_args(By)), ("frame", frame, get_args(Frame))):
         if value not in allowed:
             raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-    table = source.table("sites")
-    if not len(table):
-        raise OptionError(
-            "this trace does not say where in the program the GIL was let go; record it with exact edges "
-            "and sites=True (the default)"
-        )
-    sites = table.to_pandas()
+    sites = sites_of(source).to_pandas()
     key = sites[_COLUMNS[by]]
     place, _ = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).fillna("")))
     _, first = np.unique(place, return_index=True)

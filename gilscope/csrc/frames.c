@@ -2,8 +2,6 @@
 #include "frames.h"
 
 #include <dlfcn.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "layout.h"
@@ -75,18 +73,6 @@ static const struct frames_index index_3_15 = {26, 40, 48, 56, 59, 87, 90};
 #define IS_COMPACT(state) ((state) >> 5 & 1)
 #define IS_ASCII(state)   ((state) >> 6 & 1)
 
-static bool refuse(char *why, size_t size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static bool refuse(char *why, size_t size, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why, size, format, args);
-    va_end(args);
-    return false;
-}
-
 static bool from_debug_offsets(struct gs_frames *f, unsigned minor, char *why, size_t why_size)
 {
     const uint64_t *table = dlsym(RTLD_DEFAULT, "_PyRuntime");
@@ -117,9 +103,9 @@ static bool from_debug_offsets(struct gs_frames *f, unsigned minor, char *why, s
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         uint64_t offset = table ? table[wanted[i].number] : UINT64_MAX;
         if (offset > UINT16_MAX)
-            return refuse(why, why_size,
-                          "expected entry %d of _Py_DebugOffsets below 65536, found %llu",
-                          wanted[i].number, (unsigned long long)offset);
+            return gs_layout_refuse(why, why_size,
+                                    "expected entry %d of _Py_DebugOffsets below 65536, found %llu",
+                                    wanted[i].number, (unsigned long long)offset);
         *wanted[i].to = (uint16_t)offset;
     }
     f->str_other = f->str_ascii + COMPACT_AFTER_ASCII;
@@ -141,8 +127,8 @@ static bool locate(struct gs_frames *f, unsigned python_hex, char *why, size_t w
     case 0x030f:
         return from_debug_offsets(f, python_hex >> 16 & 0xff, why, why_size);
     default:
-        return refuse(why, why_size, "expected CPython 3.11 to 3.15, found %u.%u", python_hex >> 24,
-                      python_hex >> 16 & 0xff);
+        return gs_layout_refuse(why, why_size, "expected CPython 3.11 to 3.15, found %u.%u",
+                                python_hex >> 24, python_hex >> 16 & 0xff);
     }
 }
 
@@ -244,8 +230,8 @@ static bool prove_strings(const struct gs_frames *f, const struct gs_known_frame
         char text[64];
         size_t size = read_str(f, (uintptr_t)known->strings[i].object, text, sizeof text);
         if (!same(known->strings[i].utf8, text, size))
-            return refuse(why, why_size, "expected to read the string '%s', read '%.*s'",
-                          known->strings[i].utf8.text, (int)size, text);
+            return gs_layout_refuse(why, why_size, "expected to read the string '%s', read '%.*s'",
+                                    known->strings[i].utf8.text, (int)size, text);
     }
     return true;
 }
@@ -257,21 +243,25 @@ static bool prove_code(const struct gs_frames *f, const struct gs_known_frame *k
     const uint16_t fields[] = {f->file, f->name, f->lines, f->first_line};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (!readable((uintptr_t)known->code + fields[i], sizeof(uintptr_t)))
-            return refuse(why, why_size, "expected a code object with a field at %u", fields[i]);
+            return gs_layout_refuse(why, why_size, "expected a code object with a field at %u",
+                                    fields[i]);
     for (size_t i = 0; i < 3; i++)
         if (!readable(gs_frames_load((uintptr_t)known->code + fields[i]), 64))
-            return refuse(why, why_size, "expected a code object with a string at %u", fields[i]);
+            return gs_layout_refuse(why, why_size, "expected a code object with a string at %u",
+                                    fields[i]);
     if (!gs_frames_is_code(f, (uintptr_t)known->code))
-        return refuse(why, why_size, "expected the caller's code object to have a name and a file");
+        return gs_layout_refuse(why, why_size,
+                                "expected the caller's code object to have a name and a file");
     gs_frames_read(f, (uintptr_t)known->code, &text);
     if (!same(known->name, text.name, text.name_size) ||
         !same(known->file, text.file, text.file_size))
-        return refuse(why, why_size, "expected the caller to be %s in %s, found %.*s in %.*s",
-                      known->name.text, known->file.text, (int)text.name_size, text.name,
-                      (int)text.file_size, text.file);
+        return gs_layout_refuse(why, why_size,
+                                "expected the caller to be %s in %s, found %.*s in %.*s",
+                                known->name.text, known->file.text, (int)text.name_size, text.name,
+                                (int)text.file_size, text.file);
     if (text.first_line != (uint64_t)known->first_line ||
         !same(known->lines, text.lines.text, text.lines.size))
-        return refuse(
+        return gs_layout_refuse(
             why, why_size,
             "expected the caller's first line to be %lld, with %zu bytes that tell lines, "
             "found %u and %zu",
@@ -287,18 +277,21 @@ static bool prove_stack(const struct gs_frames *f, const void *tstate,
     if (!gs_layout_read(&p, p + f->thread_frame, sizeof p) ||
         (f->through_cframe && !gs_layout_read(&p, p + f->cframe_frame, sizeof p)) ||
         !readable(p, 256))
-        return refuse(why, why_size, "expected this thread to have a frame, found none at %p",
-                      (void *)p);
+        return gs_layout_refuse(
+            why, why_size, "expected this thread to have a frame, found none at %p", (void *)p);
     if (!gs_frames_next(f, &p, &frame) || frame.code != (uintptr_t)known->code)
-        return refuse(why, why_size, "expected the innermost frame to run the code at %p, found %p",
-                      known->code, (void *)frame.code);
+        return gs_layout_refuse(why, why_size,
+                                "expected the innermost frame to run the code at %p, found %p",
+                                known->code, (void *)frame.code);
     if ((int32_t)frame.offset != known->offset)
-        return refuse(why, why_size, "expected the innermost frame at instruction %lld, found %d",
-                      (long long)known->offset, (int32_t)frame.offset);
+        return gs_layout_refuse(why, why_size,
+                                "expected the innermost frame at instruction %lld, found %d",
+                                (long long)known->offset, (int32_t)frame.offset);
     if (known->caller &&
         (!gs_frames_next(f, &p, &caller) || caller.code != (uintptr_t)known->caller))
-        return refuse(why, why_size, "expected the next frame to run the code at %p, found %p",
-                      known->caller, (void *)caller.code);
+        return gs_layout_refuse(why, why_size,
+                                "expected the next frame to run the code at %p, found %p",
+                                known->caller, (void *)caller.code);
     return true;
 }
 

@@ -41,10 +41,7 @@ static const struct debug_index index_3_15 = {9, 15, 16, 18, 19, 24, 31, 35};
 #define SWITCHES_AFTER_LOCKED  8
 #define COND_AFTER_LOCKED      16
 
-static bool refuse(char *why, size_t size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static bool refuse(char *why, size_t size, const char *format, ...)
+bool gs_layout_refuse(char *why, size_t size, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -93,7 +90,7 @@ static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsig
                                   : minor == 14 ? &index_3_14
                                                 : &index_3_15;
     if (memcmp(table, "xdebugpy", 8) != 0 || table[1] >> 16 != python_hex >> 16)
-        return refuse(
+        return gs_layout_refuse(
             why, why_size,
             "expected _PyRuntime to begin with the offsets of Python 3.%u, found version %#llx",
             minor, (unsigned long long)table[1]);
@@ -102,15 +99,15 @@ static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsig
             i != x->gil_holder &&
             (i == x->threads_head || i == x->gil_pointer || i == x->thread_next ||
              i == x->thread_native_id || i == x->thread_requested))
-            return refuse(why, why_size,
-                          "expected entry %d of _Py_DebugOffsets below 65536, found %llu", i,
-                          (unsigned long long)table[i]);
+            return gs_layout_refuse(why, why_size,
+                                    "expected entry %d of _Py_DebugOffsets below 65536, found %llu",
+                                    i, (unsigned long long)table[i]);
     uint64_t locked = table[x->gil_locked] - table[x->gil_struct];
     uint64_t holder = table[x->gil_holder] - table[x->gil_struct];
     if (locked > 64 || holder > 64 || holder < INTERVAL_BEFORE_HOLDER)
-        return refuse(why, why_size,
-                      "expected the GIL's first fields within 64 bytes, found %llu, %llu",
-                      (unsigned long long)holder, (unsigned long long)locked);
+        return gs_layout_refuse(why, why_size,
+                                "expected the GIL's first fields within 64 bytes, found %llu, %llu",
+                                (unsigned long long)holder, (unsigned long long)locked);
     l->gil_holder = (uint16_t)holder;
     l->gil_locked = (uint16_t)locked;
     l->interp_threads = (uint16_t)table[x->threads_head];
@@ -126,8 +123,8 @@ static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t w
 {
     const void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
     if (!runtime)
-        return refuse(why, why_size,
-                      "expected the interpreter to export _PyRuntime, found no such symbol");
+        return gs_layout_refuse(
+            why, why_size, "expected the interpreter to export _PyRuntime, found no such symbol");
     switch (python_hex >> 16) {
     case 0x030b:
         from_row(l, &row_3_11);
@@ -144,8 +141,8 @@ static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t w
     case 0x030f:
         return from_debug_offsets(l, runtime, python_hex, why, why_size);
     default:
-        return refuse(why, why_size, "expected CPython 3.11 to 3.15, found %u.%u", python_hex >> 24,
-                      python_hex >> 16 & 0xff);
+        return gs_layout_refuse(why, why_size, "expected CPython 3.11 to 3.15, found %u.%u",
+                                python_hex >> 24, python_hex >> 16 & 0xff);
     }
 }
 
@@ -162,18 +159,19 @@ static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t in
     char probe[64];
     struct gs_gil_view view;
     if (!gs_layout_read(probe, l->gil, sizeof probe))
-        return refuse(why, why_size, "expected the GIL at %p, found no readable memory",
-                      (void *)l->gil);
+        return gs_layout_refuse(why, why_size, "expected the GIL at %p, found no readable memory",
+                                (void *)l->gil);
     gs_layout_gil(l, &view);
     if (!view.locked)
-        return refuse(why, why_size, "expected the GIL to be locked by this thread, found it free");
+        return gs_layout_refuse(why, why_size,
+                                "expected the GIL to be locked by this thread, found it free");
     if (view.holder != (uintptr_t)tstate)
-        return refuse(why, why_size,
-                      "expected the GIL's holder to be this thread's state %p, found %p", tstate,
-                      (void *)view.holder);
+        return gs_layout_refuse(why, why_size,
+                                "expected the GIL's holder to be this thread's state %p, found %p",
+                                tstate, (void *)view.holder);
     if (view.interval_us != interval_us)
-        return refuse(why, why_size, "expected a switch interval of %llu us, found %u us",
-                      (unsigned long long)interval_us, view.interval_us);
+        return gs_layout_refuse(why, why_size, "expected a switch interval of %llu us, found %u us",
+                                (unsigned long long)interval_us, view.interval_us);
     return true;
 }
 
@@ -189,16 +187,16 @@ static bool prove_threads(const struct gs_layout *l, const void *tstate, char *w
         if (p == (uintptr_t)tstate) {
             if (native_id == (uint64_t)gettid())
                 return true;
-            return refuse(why, why_size,
-                          "expected this thread's state to hold native id %d, found %llu", gettid(),
-                          (unsigned long long)native_id);
+            return gs_layout_refuse(why, why_size,
+                                    "expected this thread's state to hold native id %d, found %llu",
+                                    gettid(), (unsigned long long)native_id);
         }
         if (!gs_layout_read(&p, p + l->thread_next, sizeof p))
             break;
     }
-    return refuse(why, why_size,
-                  "expected this thread in the interpreter's list of threads, "
-                  "did not find it (or reading memory through the kernel is forbidden)");
+    return gs_layout_refuse(why, why_size,
+                            "expected this thread in the interpreter's list of threads, "
+                            "did not find it (or reading memory through the kernel is forbidden)");
 }
 
 static void see_nothing(void *context, const struct gs_interpreter *i)
@@ -228,7 +226,7 @@ bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstat
     memset(l, 0, sizeof *l);
     l->interp = (uintptr_t)interp;
     if (sizeof(void *) != 8)
-        return refuse(why, why_size, "expected a 64-bit interpreter");
+        return gs_layout_refuse(why, why_size, "expected a 64-bit interpreter");
     if (!locate(l, python_hex, why, why_size) ||
         !prove_gil(l, tstate, interval_us, why, why_size) ||
         !prove_threads(l, tstate, why, why_size))

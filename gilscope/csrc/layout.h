@@ -43,6 +43,10 @@ struct gs_gil_view {
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
                      const void *interp, uint64_t interval_us, char *why, size_t why_size);
 
+/* Writes what was expected and seen into `why`; returns false. */
+bool gs_layout_refuse(char *why, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Reads this process's memory without trusting the address, through the kernel. */
 bool gs_layout_read(void *to, uintptr_t from, size_t n);
 

@@ -16,7 +16,7 @@ from tests.support.programs import python
 WORK = """
 import os, sys, threading, time
 
-def work(rounds=5_000):
+def work(rounds=20_000):
     null = os.open(os.devnull, os.O_WRONLY)
     for i in range(rounds):
         os.write(null, b"x")
@@ -38,7 +38,7 @@ def check(folder: Path) -> gilscope.Trace:
     assert t.metadata["edges"] == "exact"
     assert t.metadata["not_measured"] == []
     assert {"w0", "w1"} <= set(t.threads["name"].to_pylist())
-    assert t.metadata["transitions"] >= 20_000
+    assert t.metadata["transitions"] >= 80_000
     return t
 
 
