@@ -2,20 +2,17 @@
 #include "recorder.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "collector.h"
 #include "condition.h"
-#include "sampler.h"
 #include "sites.h"
-#include "spool.h"
 #include "threads.h"
 
 static struct {
@@ -32,95 +29,7 @@ static struct {
     void (*unpin)(void *object);
     struct gs_sites sites;
     struct gs_ring ring;
-    struct gs_spool spool;
-    struct gs_descriptor wanted;
-    struct gs_sampler sampler;
-    struct gs_flushes flushes;
-    pthread_t thread;
 } now;
-
-/* ---- what the sampler is given ---- */
-
-static void see_gil(void *context, struct gs_gil_view *view)
-{
-    (void)context;
-    gs_layout_gil(&now.layout, view);
-}
-
-static size_t see_states(void *context, const struct gs_gil_view *gil, struct gs_state *states,
-                         size_t most)
-{
-    (void)context;
-    return gs_threads_states(&now.layout, gil, states, most);
-}
-
-static size_t see_cpus(void *context, struct gs_cpu *cpus, size_t most)
-{
-    (void)context;
-    return gs_threads_cpus(cpus, most);
-}
-
-static struct gs_clock_pair see_clock(void *context)
-{
-    (void)context;
-    return gs_clock_pair(now.tsc);
-}
-
-static void keep(void *context, const struct gs_look *look)
-{
-    (void)context;
-    gs_spool_append(&now.spool, look);
-}
-
-/* Room for the longest texts of a code object, and then some. */
-static _Alignas(8) char described[1 << 18];
-
-static void describe_sites(void *context)
-{
-    (void)context;
-    struct gs_sites_block *block = (struct gs_sites_block *)described;
-    while (gs_sites_tell(&now.sites, block, sizeof described))
-        gs_spool_append_sites(&now.spool, block);
-}
-
-static void flush(void *context)
-{
-    (void)context;
-    gs_spool_flush(&now.spool);
-}
-
-static bool is_wanted(void *context)
-{
-    struct stat st;
-    (void)context;
-    /* Where the program has closed our descriptor, nobody knows. */
-    return !gs_descriptor_look(&now.wanted, &st) || (st.st_nlink > 0 && st.st_size == 0);
-}
-
-/* What can be given up without the GIL. The hooks stay, and pass calls on; what is told, and what
- * other GILs' hooks record, stays in the ring. */
-static void give_up(void)
-{
-    gs_probe_rest();
-    gs_spool_close(&now.spool);
-    gs_descriptor_close(&now.wanted);
-    gs_threads_reset();
-}
-
-static void *sampler_thread(void *unused)
-{
-    gs_sampler_run(&now.sampler);
-    if (!atomic_load(&now.sampler.stop)) {
-        give_up();
-        gs_sampler_rest(&now.sampler);
-    }
-    return unused;
-}
-
-static void nudge(void)
-{
-    gs_sampler_ring_bell(&now.sampler.bell);
-}
 
 /* ---- fork ---- */
 
@@ -137,9 +46,7 @@ static void after_fork_in_child(void)
     /* Without the GIL no reference can be given back: code that was seen stays. */
     gs_sites_close(&now.sites, NULL);
     now.locating = false;
-    gs_spool_abandon(&now.spool);
-    gs_descriptor_close(&now.wanted);
-    gs_threads_reset();
+    gs_collector_abandon();
     atomic_store(&now.busy, false);
 }
 
@@ -186,94 +93,28 @@ void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct g
     atomic_store(&now.busy, false);
 }
 
-static void open_spool(const struct gs_options *o, struct gs_outcome *out)
+static void start_collector(const struct gs_options *o, struct gs_outcome *out)
 {
-    struct gs_clock_pair pair = gs_clock_pair(now.tsc);
-    struct gs_header header = {
-        .clock = now.tsc ? GS_CLOCK_TSC : GS_CLOCK_MONOTONIC,
-        .pid = (uint32_t)getpid(),
-        .interval_us = o->interval_us > UINT32_MAX ? UINT32_MAX : (uint32_t)o->interval_us,
-        .start_unix_ns = gs_clock_ns(CLOCK_REALTIME),
-        .start_monotonic_ns = pair.monotonic_ns,
-        .start_stamp = pair.stamp,
+    const struct gs_collection c = {
+        .spool = o->spool,
+        .wanted = o->wanted,
+        .layout = &now.layout,
+        .ring = &now.ring,
+        .sites = now.locating ? &now.sites : NULL,
+        .probe = o->probe,
+        .observe = o->observe,
+        .tsc = now.tsc,
         .period_ns = o->period_ns,
-        .flags = (o->probe ? GS_PROBED : 0) | (o->observe ? GS_OBSERVED : 0) |
-                 (now.layout.cond_waiters ? GS_COUNTED : 0),
+        .interval_us = o->interval_us,
     };
-    int error = gs_spool_open(&now.spool, o->spool, header);
+    const char *what;
+    int error = gs_collector_start(&c, &what);
     if (error)
-        fail(out, GS_SYSTEM, error, "the spool file cannot be created");
-}
-
-static void open_wanted(const struct gs_options *o, struct gs_outcome *out)
-{
-    int fd = o->wanted ? open(o->wanted, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd >= 0 && gs_descriptor_take(&now.wanted, fd))
-        return;
-    if (o->wanted)
-        fail(out, GS_SYSTEM, errno, "the file that says how long to record cannot be opened");
-    if (fd >= 0)
-        close(fd);
-}
-
-static void open_files(const struct gs_options *o, struct gs_outcome *out)
-{
-    open_wanted(o, out);
-    if (out->failure)
-        return;
-    open_spool(o, out);
-    if (out->failure)
-        gs_descriptor_close(&now.wanted);
-}
-
-/* Signals are for the program's threads. */
-static int create_thread(void)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&now.thread, NULL, sampler_thread, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!error)
-        pthread_setname_np(now.thread, "gilscope");
-    return error;
-}
-
-static void start_sampler(const struct gs_options *o, struct gs_outcome *out)
-{
-    memset(&now.sampler, 0, sizeof now.sampler);
-    now.sampler.calls = (struct gs_sampler_calls){
-        .gil = see_gil,
-        .states = o->observe ? see_states : NULL,
-        .cpus = see_cpus,
-        .wait = gs_sampler_wait,
-        .clock = see_clock,
-        .sites = now.locating ? describe_sites : NULL,
-        .wanted = o->wanted ? is_wanted : NULL,
-        .append = keep,
-        .flush = flush,
-    };
-    now.sampler.ring = &now.ring;
-    now.sampler.flushes = &now.flushes;
-    now.sampler.period_ns = o->period_ns;
-    now.sampler.jitter = o->observe;
-    int error = create_thread();
-    if (error)
-        fail(out, GS_SYSTEM, error, "the sampler thread cannot be started");
-}
-
-static void stop_sampler(void)
-{
-    atomic_store(&now.sampler.stop, true);
-    nudge();
-    pthread_join(now.thread, NULL);
+        fail(out, GS_SYSTEM, error, what);
 }
 
 static void discard(const struct gs_options *o)
 {
-    gs_spool_close(&now.spool);
-    unlink(o->spool);
-    gs_descriptor_close(&now.wanted);
     gs_ring_close(&now.ring);
     gs_sites_close(&now.sites, o->unpin);
 }
@@ -344,23 +185,20 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
         fail(out, GS_SYSTEM, ENOMEM, "no memory for the ring");
         return;
     }
-    open_files(o, out);
-    if (out->failure) {
-        gs_ring_close(&now.ring);
-        return;
-    }
     open_sites(o, out);
-    start_sampler(o, out);
+    start_collector(o, out);
     if (out->failure) {
         discard(o);
         return;
     }
-    gs_probe_bind(&now.ring, now.tsc, nudge);
+    gs_probe_bind(&now.ring, now.tsc, gs_collector_nudge);
     if (now.locating)
         gs_probe_locate(&now.sites, in_stamps(o->whole_over_ns, &before));
     if (o->probe && !gs_probe_install(&now.layout, out->why, sizeof out->why)) {
+        struct gs_collected nothing;
         fail(out, GS_NO_PROBE, 0, NULL);
-        stop_sampler();
+        gs_collector_stop(&nothing);
+        unlink(o->spool);
         discard(o);
         return;
     }
@@ -397,20 +235,18 @@ void gs_recorder_stop(void)
 
 void gs_recorder_join(struct gs_outcome *out)
 {
+    struct gs_collected collected;
     memset(out, 0, sizeof *out);
-    stop_sampler();
-    gs_spool_close(&now.spool);
-    gs_descriptor_close(&now.wanted);
+    gs_collector_stop(&collected);
     gs_ring_close(&now.ring);
-    gs_threads_reset();
-    out->spool_bytes = now.spool.written;
-    out->sampler_cpu_ns = now.sampler.cpu_ns;
+    out->spool_bytes = collected.spool_bytes;
+    out->sampler_cpu_ns = collected.sampler_cpu_ns;
     out->hooks_stayed = now.hooks_stayed;
     out->gils_listed = now.layout.interp_gil == 0 || now.layout.interpreters != 0;
     out->gils_missed = now.gils_missed;
     out->sites_missed = now.locating ? atomic_load(&now.sites.missed) : 0;
-    if (now.spool.error)
-        fail(out, GS_SYSTEM, now.spool.error, "the spool file could not be written to the end");
+    if (collected.error)
+        fail(out, GS_SYSTEM, collected.error, "the spool file could not be written to the end");
 }
 
 void gs_recorder_finish(void)
@@ -441,12 +277,12 @@ double gs_recorder_located_cost(const struct gs_options *o, uint32_t n)
 
 uint32_t gs_recorder_ask_flush(void)
 {
-    return gs_sampler_ask_flush(&now.sampler);
+    return gs_collector_ask_flush();
 }
 
 void gs_recorder_await_flush(uint32_t asked)
 {
-    gs_sampler_await_flush(&now.flushes, asked);
+    gs_collector_await_flush(asked);
 }
 
 uint32_t gs_recorder_active(void)

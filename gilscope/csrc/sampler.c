@@ -49,6 +49,14 @@ static void observe(struct gs_sampler *s, struct gs_look *look, const struct gs_
     }
 }
 
+/* Read behind the records: of a call that these tell of, the effect is seen too. */
+static uint32_t interval_now(struct gs_sampler *s)
+{
+    struct gs_gil_view gil;
+    s->calls.gil(s->context, &gil);
+    return gil.interval_us;
+}
+
 /* Stores what was seen and the records that are whole by now. A drain may need several batches;
  * what the tick saw goes into the first. */
 static void store(struct gs_sampler *s, struct gs_look *look)
@@ -60,6 +68,7 @@ static void store(struct gs_sampler *s, struct gs_look *look)
         more = look->n_records > 0 && s->ring->tail + look->n_records < until;
         if (look->n_records && s->calls.sites)
             s->calls.sites(s->context);
+        look->batch.interval_us = interval_now(s);
         /* After the records, so that their stamps lie between two pairs. */
         struct gs_clock_pair pair = s->calls.clock(s->context);
         look->batch.stamp = pair.stamp;
@@ -79,7 +88,6 @@ static void look_once(struct gs_sampler *s, bool due, uint64_t now)
     struct gs_gil_view gil;
     s->calls.gil(s->context, &gil);
     look.batch.switches = gil.switches;
-    look.batch.interval_us = gil.interval_us;
     look.batch.waiters = gil.waiters;
     if (due)
         observe(s, &look, &gil, now);

@@ -35,7 +35,9 @@ static struct world {
     uint64_t until[MOST_LOOKS];
     bool before_its_time[MOST_LOOKS];
     void (*during_wait)(void);
+    void (*during_states)(void);
     void (*during_clock)(void);
+    uint32_t interval_us;
     /* what was stored */
     struct kept kept[MOST_LOOKS];
     unsigned n_kept, n_flushes;
@@ -49,7 +51,8 @@ static struct world {
 static void fake_gil(void *context, struct gs_gil_view *view)
 {
     CHECK(context == &w);
-    *view = (struct gs_gil_view){.holder = 0xabc, .switches = 1000 + w.waits, .interval_us = 5000};
+    *view = (struct gs_gil_view){
+        .holder = 0xabc, .switches = 1000 + w.waits, .interval_us = w.interval_us};
 }
 
 static size_t fake_states(void *context, const struct gs_gil_view *view, struct gs_state *states,
@@ -59,6 +62,8 @@ static size_t fake_states(void *context, const struct gs_gil_view *view, struct 
     CHECK_EQUAL(view->holder, 0xabc);
     CHECK_EQUAL(view->switches, 1000 + w.waits);
     w.n_state_looks++;
+    if (w.during_states)
+        w.during_states();
     states[0] = (struct gs_state){1, GS_STATE_RUN};
     states[1] = (struct gs_state){2, GS_STATE_WAIT};
     return 2;
@@ -131,6 +136,7 @@ static void make_world(unsigned stop_after)
     memset(&w, 0, sizeof w);
     memset(&sampler, 0, sizeof sampler);
     w.now = START;
+    w.interval_us = 5000;
     w.stop_after = stop_after;
     sampler.calls = (struct gs_sampler_calls){.gil = fake_gil,
                                               .states = fake_states,
@@ -446,6 +452,27 @@ static void the_clock_is_read_after_the_records(void)
 
 /* ---- the end ---- */
 
+static void set_interval(void)
+{
+    if (w.waits == 1) {
+        w.interval_us = 2000;
+        put(1);
+    }
+}
+
+static void an_interval_is_not_older_than_the_records_beside_it(void)
+{
+    make_world(3);
+    w.during_states = set_interval; /* after the tick's first look at the GIL */
+    gs_sampler_run(&sampler);
+    unsigned told = 0;
+    for (unsigned i = 0; i < w.n_kept; i++) {
+        told += w.kept[i].n_records;
+        CHECK_EQUAL(w.kept[i].batch.interval_us, told ? 2000 : 5000);
+    }
+    CHECK_EQUAL(told, 1);
+}
+
 static void put_last(void)
 {
     if (w.waits == w.stop_after)
@@ -579,6 +606,7 @@ int main(void)
     RUN(a_long_drain_makes_several_batches);
     RUN(a_drain_goes_on_over_the_end_of_the_ring);
     RUN(the_clock_is_read_after_the_records);
+    RUN(an_interval_is_not_older_than_the_records_beside_it);
     RUN(the_end_drains_everything);
     RUN(a_loss_that_no_later_record_told_is_told_at_the_end);
     RUN(waiting_for_the_past_returns_at_once);
