@@ -195,9 +195,11 @@ def trace(
             `Trace.children`. Those of ``-I``, ``-E`` and ``-S``, and those that are given an environment
             without ours, go unrecorded.
         quiet: print nothing, not even on a terminal.
-        sites: with exact edges, record the line of code at which each hold of the GIL ended, and its callers
-            (tables ``intervals`` and ``sites``). Code that was seen is kept alive until the trace ends.
-        stacks_over: seconds; of longer holds all callers are kept, of shorter ones the innermost three.
+        sites: with exact edges, record the line of code of each hold of the GIL, and its callers (tables
+            ``intervals`` and ``sites``): the line at which it ended or, of a thread that did not let go when
+            it was asked to, the line at which it was asked. Code that was seen is kept alive until the trace
+            ends.
+        stacks_over: seconds; of longer holds all callers are kept, of shorter ones the innermost four.
 
     Raises:
         OptionError: an argument cannot be used.

@@ -20,10 +20,11 @@ _SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns"
 def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFrame:
     """Return what each line of code cost that let the GIL go, the costliest for others first.
 
-    A hold belongs to the line at which it ended: what ran before it in the same hold is in it too, and an
-    operator that takes long belongs to the next call or loop, where CPython looks whether to let go. A C
-    function belongs to the line that called it, a hold with which a thread or the trace ends to where it
-    began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held, ``inflicted_ns`` to the
+    A hold belongs to the line at which it ended: what ran before it in the same hold is in it too. One that
+    went on for more than 0.1 ms after the thread was asked to let go belongs to the line at which it was
+    asked, since CPython looks at calls and loops only, and it came by none: it was in an operator or a C
+    function, which belongs to the line that called it. A hold with which a thread or the trace ends belongs
+    to where it began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held, ``inflicted_ns`` to the
     time threads waited while it was held, ``overhead_ns`` to the hand-off overhead after the first hold.
 
     Args:

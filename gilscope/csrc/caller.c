@@ -41,6 +41,14 @@ static bool know_strings(struct gs_caller *c)
     return true;
 }
 
+static bool know_size(struct gs_caller *c)
+{
+    PyObject *instructions = PyObject_GetAttrString(c->code, "co_code");
+    c->known.size = instructions ? PyBytes_Size(instructions) : -1;
+    Py_XDECREF(instructions);
+    return !PyErr_Occurred();
+}
+
 static bool know_caller(struct gs_caller *c)
 {
     PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
@@ -60,7 +68,8 @@ static bool know_caller(struct gs_caller *c)
     c->known.lines = (struct gs_text){PyBytes_AsString(c->lines), (size_t)PyBytes_Size(c->lines)};
     return utf8_of(c->name, &c->known.name) && utf8_of(c->file, &c->known.file) &&
            number_of((PyObject *)frame, "f_lasti", &c->known.offset) &&
-           number_of(c->code, "co_firstlineno", &c->known.first_line) && know_strings(c);
+           number_of(c->code, "co_firstlineno", &c->known.first_line) && know_size(c) &&
+           know_strings(c);
 }
 
 /* A reference counted in a debug build needs a thread state, which a hook may not have. */

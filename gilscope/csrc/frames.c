@@ -2,7 +2,10 @@
 #include "frames.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "layout.h"
 
@@ -210,6 +213,74 @@ void gs_frames_read(const struct gs_frames *f, uintptr_t code, struct gs_code_te
     to->file_size = read_str(f, gs_frames_load(code + f->file), to->file, sizeof to->file);
 }
 
+/* The bytes of its instructions: a PyVarObject, as bytes are, of code units of two bytes. */
+static size_t size_of_code(const struct gs_frames *f, uintptr_t code)
+{
+    return 2 * *(const size_t *)(code + f->bytes_size);
+}
+
+/* ---- what another thread does ---- */
+
+#define MOST_LOOKS 16 /* what is torn may be a circle */
+
+struct seen {
+    uintptr_t code, instr, previous;
+    uint8_t owner;
+};
+
+/* Twice in one go: a frame that the thread changes meanwhile is not alike. */
+static bool look_at_frame(const struct gs_frames *f, uintptr_t frame, struct seen *to)
+{
+    struct seen again = {0};
+    struct iovec here[] = {{&to->code, 8},       {&to->instr, 8},  {&to->previous, 8},
+                           {&to->owner, 1},      {&again.code, 8}, {&again.instr, 8},
+                           {&again.previous, 8}, {&again.owner, 1}};
+    struct iovec there[] = {{(void *)(frame + f->code), 8},     {(void *)(frame + f->instr), 8},
+                            {(void *)(frame + f->previous), 8}, {(void *)(frame + f->owner), 1},
+                            {(void *)(frame + f->code), 8},     {(void *)(frame + f->instr), 8},
+                            {(void *)(frame + f->previous), 8}, {(void *)(frame + f->owner), 1}};
+    return process_vm_readv(getpid(), here, 8, there, 8, 0) == 50 && to->code == again.code &&
+           to->instr == again.instr && to->previous == again.previous && to->owner == again.owner;
+}
+
+void gs_frames_glimpse(const struct gs_frames *f, uintptr_t tstate, struct gs_glimpse *to)
+{
+    int saved = errno;
+    uintptr_t frame;
+    struct seen seen;
+    to->n = 0;
+    if (!gs_layout_read(&frame, tstate + f->thread_frame, sizeof frame) ||
+        (f->through_cframe && !gs_layout_read(&frame, frame + f->cframe_frame, sizeof frame)))
+        frame = 0;
+    for (int looks = 0; frame && to->n < GS_GLIMPSED && looks < MOST_LOOKS; looks++) {
+        if (!look_at_frame(f, frame, &seen))
+            break;
+        if (seen.owner < GS_FIRST_SHIM_OWNER) {
+            to->at[to->n].frame = frame;
+            to->at[to->n].code = seen.code & ~GS_REFERENCE_MARKS;
+            to->at[to->n++].instr = seen.instr;
+        }
+        frame = seen.previous;
+    }
+    errno = saved;
+}
+
+int gs_frames_asked_at(const struct gs_frames *f, const struct gs_glimpse *seen,
+                       struct gs_frame *frames, size_t n)
+{
+    for (uint32_t s = 0; s < seen->n; s++)
+        for (size_t i = 0; i < n; i++) {
+            if (frames[i].address != seen->at[s].frame || frames[i].code != seen->at[s].code)
+                continue;
+            uintptr_t offset = seen->at[s].instr - (frames[i].code + f->instrs);
+            if (offset >= size_of_code(f, frames[i].code))
+                continue;
+            frames[i].offset = (uint32_t)offset;
+            return (int)i;
+        }
+    return -1;
+}
+
 /* ---- proof ---- */
 
 static bool readable(uintptr_t address, size_t n)
@@ -266,6 +337,10 @@ static bool prove_code(const struct gs_frames *f, const struct gs_known_frame *k
             "expected the caller's first line to be %lld, with %zu bytes that tell lines, "
             "found %u and %zu",
             (long long)known->first_line, known->lines.size, text.first_line, text.lines.size);
+    if (size_of_code(f, (uintptr_t)known->code) != (uint64_t)known->size)
+        return gs_layout_refuse(why, why_size,
+                                "expected the caller to have %lld bytes of instructions, found %zu",
+                                (long long)known->size, size_of_code(f, (uintptr_t)known->code));
     return true;
 }
 

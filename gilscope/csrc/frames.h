@@ -32,6 +32,7 @@ struct gs_known_frame {
     const void *code, *caller; /* code objects */
     int64_t offset;            /* f_lasti */
     int64_t first_line;
+    int64_t size; /* bytes of instructions */
     struct gs_text name, file, lines;
     struct {
         const void *object; /* strings of each way to store one */
@@ -45,6 +46,7 @@ bool gs_frames_prove(struct gs_frames *f, unsigned python_hex, const void *tstat
                      const struct gs_known_frame *known, char *why, size_t why_size);
 
 struct gs_frame {
+    uintptr_t address;
     uintptr_t code;
     uint32_t offset; /* of the instruction, in bytes: f_lasti; of one that has not begun, below 0 */
 };
@@ -76,11 +78,34 @@ static inline bool gs_frames_next(const struct gs_frames *f, uintptr_t *frame, s
         p = gs_frames_load(p + f->previous);
     if (!p)
         return false;
+    to->address = p;
     to->code = gs_frames_load(p + f->code) & ~GS_REFERENCE_MARKS;
     to->offset = (uint32_t)(gs_frames_load(p + f->instr) - (to->code + f->instrs));
     *frame = gs_frames_load(p + f->previous);
     return true;
 }
+
+#define GS_GLIMPSED 4
+
+/* Where a thread was at an instant, as another one saw it: its innermost frames. */
+struct gs_glimpse {
+    uint32_t n;
+    struct {
+        uintptr_t frame, code, instr;
+    } at[GS_GLIMPSED];
+};
+
+/* Looks at the thread that holds the GIL, and runs on meanwhile, by any other. Trusts no address,
+ * also not that of its state, which may be one that it no longer uses. What is seen may be gone at
+ * any moment: only the thread itself can tell, when it has let the GIL go (gs_frames_asked_at).
+ * Keeps errno. */
+void gs_frames_glimpse(const struct gs_frames *f, uintptr_t tstate, struct gs_glimpse *to);
+
+/* Among `n` frames that a thread has, the innermost first, finds the innermost that was seen, and
+ * has it stand where it stood then. Returns how many frames further in are younger, or -1 where
+ * none of those that were seen is there any more. */
+int gs_frames_asked_at(const struct gs_frames *f, const struct gs_glimpse *seen,
+                       struct gs_frame *frames, size_t n);
 
 /* True for a code object of a program. CPython puts frames of its own between the program's
  * (`_Py_InitCleanup`, around an `__init__`): their code has no file, or its name for one, and no

@@ -32,6 +32,10 @@ static struct {
     uint32_t session;
     struct gs_sites *sites; /* NULL: releases do not say where they were */
     uint64_t whole_over;    /* of longer holds, in stamps, the whole stack is kept */
+    uint64_t obeyed_within; /* stamps from a drop request to the release, where Python runs */
+    /* The first drop request of the hold that is on; 0: none. Under the GIL's mutex. */
+    uint64_t asked;
+    struct gs_glimpse asked_at; /* where the holder was then */
     struct gs_layout layout;
     _Alignas(128) _Atomic uint32_t next_thread;
 } probe;
@@ -114,14 +118,16 @@ void gs_probe_bind(struct gs_ring *ring, bool tsc, void (*nudge)(void))
     probe.tsc = tsc;
     probe.nudge = nudge;
     probe.sites = NULL;
+    probe.asked = 0;
     probe.session++;
     atomic_store(&probe.next_thread, 0);
 }
 
-void gs_probe_locate(struct gs_sites *sites, uint64_t whole_over)
+void gs_probe_locate(struct gs_sites *sites, uint64_t whole_over, uint64_t obeyed_within)
 {
     probe.sites = sites;
     probe.whole_over = whole_over;
+    probe.obeyed_within = obeyed_within;
 }
 
 /* ---- what hooks see of one GIL; they hold its mutex ---- */
@@ -135,6 +141,16 @@ static inline void note_acquire(uint32_t gil, uint32_t interpreter)
     emit_at(stamp, gil, GS_ACQUIRE, interpreter);
 }
 
+/* CPython looks whether it is asked at calls and at the ends of loops. Who takes long to obey came
+ * by none of them: all the while it was in one operator, or in C code, which began where it was
+ * when it was asked, not where it lets go now. */
+static const struct gs_glimpse *where_asked(uint64_t stamp)
+{
+    bool kept_it = stamp - probe.asked > probe.obeyed_within;
+    probe.asked = 0;
+    return kept_it ? &probe.asked_at : NULL;
+}
+
 /* Of the main interpreter's GIL. Nobody can take it meanwhile: it is free, but its mutex is held.
  */
 static inline void note_release(void)
@@ -143,7 +159,8 @@ static inline void note_release(void)
     uint32_t site = GS_NO_SITE;
     if (probe.sites)
         site = gs_sites_here(probe.sites, gs_layout_holder(&probe.layout),
-                             stamp - self.acquired > probe.whole_over);
+                             stamp - self.acquired > probe.whole_over,
+                             unlikely(probe.asked) ? where_asked(stamp) : NULL);
     emit_at(stamp, 0, GS_RELEASE, site);
 }
 
@@ -162,8 +179,14 @@ static inline void note_timeout(uint32_t gil, const struct gs_layout *l, uint32_
     struct gs_gil_view after;
     gs_layout_gil(l, &after);
     /* CPython's own condition for asking the holder to let go. */
-    if (after.locked && after.switches == before->switches)
-        emit_of(gil, GS_DROP_REQUEST, interpreter);
+    if (!after.locked || after.switches != before->switches)
+        return;
+    uint64_t stamp = gs_clock_stamp(probe.tsc);
+    emit_at(stamp, gil, GS_DROP_REQUEST, interpreter);
+    if (gil == 0 && probe.sites && !probe.asked) {
+        probe.asked = stamp;
+        gs_frames_glimpse(&probe.sites->frames, after.holder, &probe.asked_at);
+    }
 }
 
 /* ---- the hooks, where it is not the main interpreter's GIL ---- */

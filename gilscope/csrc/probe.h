@@ -52,8 +52,9 @@ void gs_probe_abandon(void);
 void gs_probe_bind(struct gs_ring *ring, bool tsc, void (*nudge)(void));
 
 /* Has each release of the main interpreter's GIL say its site from now on; the whole stack of holds
- * that are longer than `whole_over`, in units of the stamps. Between bind and begin. */
-void gs_probe_locate(struct gs_sites *sites, uint64_t whole_over);
+ * that are longer than `whole_over`, in units of the stamps. Who lets go later than `obeyed_within`
+ * after it was asked did so for what it was doing when it was asked. Between bind and begin. */
+void gs_probe_locate(struct gs_sites *sites, uint64_t whole_over, uint64_t obeyed_within);
 
 /* Writes one record in the calling thread's name. Between bind and the ring's close. */
 void gs_probe_emit(enum gs_kind kind, uint32_t arg);

@@ -15,6 +15,9 @@
 #include "sites.h"
 #include "threads.h"
 
+/* From a drop request to the next look at it, at most, where Python code runs on a processor. */
+#define OBEYED_WITHIN_NS UINT64_C(100000)
+
 static struct {
     /* From the first look at the interpreter until all is freed: proving and ending let the GIL go.
      */
@@ -193,7 +196,8 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
     }
     gs_probe_bind(&now.ring, now.tsc, gs_collector_nudge);
     if (now.locating)
-        gs_probe_locate(&now.sites, in_stamps(o->whole_over_ns, &before));
+        gs_probe_locate(&now.sites, in_stamps(o->whole_over_ns, &before),
+                        in_stamps(OBEYED_WITHIN_NS, &before));
     if (o->probe && !gs_probe_install(&now.layout, out->why, sizeof out->why)) {
         struct gs_collected nothing;
         fail(out, GS_NO_PROBE, 0, NULL);
@@ -268,9 +272,9 @@ double gs_recorder_located_cost(const struct gs_options *o, uint32_t n)
         !gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, why, sizeof why) ||
         !gs_sites_open(&now.sites, &frames, o->pin))
         return NAN;
-    gs_probe_locate(&now.sites, UINT64_MAX);
+    gs_probe_locate(&now.sites, UINT64_MAX, UINT64_MAX);
     gs_probe_cost(n, &layout, &hooked, &bare);
-    gs_probe_locate(NULL, 0);
+    gs_probe_locate(NULL, 0, 0);
     gs_sites_close(&now.sites, o->unpin);
     return hooked;
 }

@@ -135,7 +135,7 @@ static inline uint32_t find(struct gs_sites *s, const struct gs_frame *frame, ui
 }
 
 static inline uint32_t of_stack(struct gs_sites *s, uintptr_t top, struct gs_frame *frames,
-                                size_t most)
+                                size_t most, const struct gs_glimpse *asked)
 {
     struct gs_frame beyond;
     size_t n = 0;
@@ -143,26 +143,30 @@ static inline uint32_t of_stack(struct gs_sites *s, uintptr_t top, struct gs_fra
         n++;
     uint32_t site =
         n == most && gs_frames_next(&s->frames, &top, &beyond) ? GS_CUT_SITE : GS_OUTSIDE;
-    while (n-- && site)
+    int younger = asked ? gs_frames_asked_at(&s->frames, asked, frames, n) : 0;
+    size_t innermost = younger > 0 ? (size_t)younger : 0;
+    while (n-- > innermost && site)
         site = find(s, &frames[n], site);
     if (__builtin_expect(!site, 0))
         atomic_fetch_add_explicit(&s->missed, 1, memory_order_relaxed);
     return site == GS_OUTSIDE ? GS_NO_SITE : site;
 }
 
-static __attribute__((noinline)) uint32_t of_whole_stack(struct gs_sites *s, uintptr_t top)
+static __attribute__((noinline)) uint32_t of_whole_stack(struct gs_sites *s, uintptr_t top,
+                                                         const struct gs_glimpse *asked)
 {
     struct gs_frame frames[GS_MOST_FRAMES];
-    return of_stack(s, top, frames, GS_MOST_FRAMES);
+    return of_stack(s, top, frames, GS_MOST_FRAMES, asked);
 }
 
-uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole)
+uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole,
+                       const struct gs_glimpse *asked)
 {
     uintptr_t top = gs_frames_top(&s->frames, tstate);
     if (whole)
-        return of_whole_stack(s, top);
+        return of_whole_stack(s, top, asked);
     struct gs_frame frames[GS_SITE_FRAMES];
-    return of_stack(s, top, frames, GS_SITE_FRAMES);
+    return of_stack(s, top, frames, GS_SITE_FRAMES, asked);
 }
 
 /* ---- telling ---- */

@@ -49,10 +49,12 @@ struct gs_sites {
 /* Before hooks use it. False where memory cannot be had. */
 bool gs_sites_open(struct gs_sites *s, const struct gs_frames *frames, void (*pin)(void *object));
 
-/* The site of the thread's innermost frame. Under the GIL's mutex, by the thread whose state is
- * given. `whole`: keep the whole stack. Allocates nothing; takes a reference to each code object
- * that it sees for the first time. */
-uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole);
+/* The site of the thread's innermost frame; with `asked`, of the innermost that was seen then and
+ * is still there, where it stood then. Under the GIL's mutex, by the thread whose state is given.
+ * `whole`: keep the whole stack. Allocates nothing; takes a reference to each code object that it
+ * sees for the first time. */
+uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole,
+                       const struct gs_glimpse *asked);
 
 /* The sampler only. Describes sites that it has not described yet: fills a block of the spool, at
  * most `most` bytes with what follows it. Returns how many bytes follow; 0 when nothing is new. */

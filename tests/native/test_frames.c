@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "check.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "frames.h"
@@ -27,6 +28,7 @@ enum {
     STR_OTHER = 56,
     BYTES_SIZE = 16,
     BYTES_DATA = 32,
+    CODE_UNITS = 10,
 };
 
 typedef unsigned char object[512] __attribute__((aligned(16)));
@@ -67,6 +69,7 @@ static void make_code(void *c, const void *its_name)
     put_pointer(c, CODE_FILE, file);
     put_pointer(c, CODE_NAME, its_name);
     put_pointer(c, CODE_LINES, table);
+    put_number(c, BYTES_SIZE, CODE_UNITS);
 }
 
 static void make_frame(void *f, unsigned char *its_code, unsigned offset, const void *previous)
@@ -107,6 +110,7 @@ static void make_world(void)
                                     .caller = caller_code,
                                     .offset = 12,
                                     .first_line = 7,
+                                    .size = 2 * CODE_UNITS,
                                     .name = {"start", 5},
                                     .file = {"prog.py", 7},
                                     .lines = {"abc", 3}};
@@ -200,6 +204,9 @@ static void test_other_code_is_refused(void)
     make_world();
     put_number(table, BYTES_SIZE, 2);
     refused("found 7 and 2");
+    make_world();
+    put_number(code, BYTES_SIZE, CODE_UNITS + 1);
+    refused("expected the caller to have 20 bytes of instructions, found 22");
 }
 
 static void test_other_strings_are_refused(void)
@@ -217,6 +224,92 @@ static void test_other_strings_are_refused(void)
     refused("expected to read the string 'plain'");
 }
 
+/* ---- what another thread sees ---- */
+
+static struct gs_glimpse seen;
+
+static void glimpse(void)
+{
+    make_world();
+    CHECK(prove());
+    errno = EXDEV;
+    gs_frames_glimpse(&found, (uintptr_t)tstate, &seen);
+    CHECK_EQUAL(errno, EXDEV);
+}
+
+static void test_another_thread_sees_frames_without_shims(void)
+{
+    glimpse();
+    CHECK_EQUAL(seen.n, 2);
+    CHECK_EQUAL(seen.at[0].frame, (uintptr_t)frame);
+    CHECK_EQUAL(seen.at[0].code, (uintptr_t)code);
+    CHECK_EQUAL(seen.at[0].instr, (uintptr_t)code + CODE_INSTRUCTIONS + 12);
+    CHECK_EQUAL(seen.at[1].frame, (uintptr_t)caller);
+}
+
+static void test_no_address_is_trusted(void)
+{
+    const struct {
+        void *object;
+        size_t at;
+        unsigned n;
+    } bad[] = {{tstate, TSTATE_CFRAME, 0}, {cframe, 0, 0}, {frame, FRAME_PREVIOUS, 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        glimpse();
+        put_pointer(bad[i].object, bad[i].at, (void *)4096);
+        gs_frames_glimpse(&found, (uintptr_t)tstate, &seen);
+        CHECK_EQUAL(seen.n, bad[i].n);
+    }
+    gs_frames_glimpse(&found, 4096, &seen);
+    CHECK_EQUAL(seen.n, 0);
+}
+
+static void test_a_circle_of_frames_ends(void)
+{
+    glimpse();
+    put_pointer(caller, FRAME_PREVIOUS, frame);
+    gs_frames_glimpse(&found, (uintptr_t)tstate, &seen);
+    CHECK_EQUAL(seen.n, GS_GLIMPSED);
+    put_pointer(shim, FRAME_PREVIOUS, shim);
+    gs_frames_glimpse(&found, (uintptr_t)tstate, &seen);
+    CHECK_EQUAL(seen.n, 1);
+}
+
+static int asked_at(struct gs_frame *frames, size_t n)
+{
+    return gs_frames_asked_at(&found, &seen, frames, n);
+}
+
+static void test_the_innermost_frame_that_is_still_there_counts(void)
+{
+    glimpse();
+    struct gs_frame now[] = {{1, (uintptr_t)code, 2},
+                             {(uintptr_t)frame, (uintptr_t)code, 16},
+                             {(uintptr_t)caller, (uintptr_t)caller_code, 8}};
+    CHECK_EQUAL(asked_at(now, 3), 1);
+    CHECK_EQUAL(now[1].offset, 12);
+    CHECK_EQUAL(now[2].offset, 8);
+    CHECK_EQUAL(asked_at(now + 2, 1), 0);
+    CHECK_EQUAL(now[2].offset, 4);
+    CHECK_EQUAL(asked_at(now, 1), -1);
+    CHECK_EQUAL(asked_at(now, 0), -1);
+}
+
+static void test_a_frame_that_runs_something_else_by_now_does_not_count(void)
+{
+    glimpse();
+    struct gs_frame other = {(uintptr_t)frame, (uintptr_t)caller_code, 16};
+    CHECK_EQUAL(asked_at(&other, 1), -1);
+    struct gs_frame same = {(uintptr_t)frame, (uintptr_t)code, 16};
+    const uintptr_t torn[] = {0, (uintptr_t)code, (uintptr_t)code + CODE_INSTRUCTIONS - 2,
+                              (uintptr_t)code + CODE_INSTRUCTIONS + 2 * CODE_UNITS};
+    for (size_t i = 0; i < sizeof torn / sizeof *torn; i++) {
+        seen.at[0].instr = torn[i];
+        CHECK_EQUAL(asked_at(&same, 1), -1);
+        CHECK_EQUAL(same.offset, 16);
+    }
+}
+
 int main(void)
 {
     RUN(test_what_fits_is_proved);
@@ -224,5 +317,10 @@ int main(void)
     RUN(test_other_frames_are_refused);
     RUN(test_other_code_is_refused);
     RUN(test_other_strings_are_refused);
+    RUN(test_another_thread_sees_frames_without_shims);
+    RUN(test_no_address_is_trusted);
+    RUN(test_a_circle_of_frames_ends);
+    RUN(test_the_innermost_frame_that_is_still_there_counts);
+    RUN(test_a_frame_that_runs_something_else_by_now_does_not_count);
     return check_done();
 }

@@ -26,6 +26,7 @@ struct line_table {
 struct code {
     uint64_t refs;
     const void *type;
+    size_t units; /* where bytes have their size */
     const struct text *name, *file;
     const struct line_table *lines;
     uint32_t first_line, unused;
@@ -74,11 +75,11 @@ static const struct text g_name = {0, 0, 1, ASCII, 0, "g"};
 static const struct text file_name = {0, 0, 7, ASCII, 0, "prog.py"};
 static const struct line_table lines = {0, 0, 3, "abc"};
 
-static struct code f = {1, &code_type, &f_name, &file_name, &lines, 10, 0, {0}};
-static struct code g = {1, &code_type, &g_name, &file_name, &lines, 20, 0, {0}};
+static struct code f = {1, &code_type, 32, &f_name, &file_name, &lines, 10, 0, {0}};
+static struct code g = {1, &code_type, 32, &g_name, &file_name, &lines, 20, 0, {0}};
 /* Named like its file, on no line: `_Py_InitCleanup` of 3.12. */
-static struct code cleanup = {1, &code_type, &f_name, &f_name, &lines, 0, 0, {0}};
-static struct code no_code = {1, &other_type, &f_name, &file_name, &lines, 10, 0, {0}};
+static struct code cleanup = {1, &code_type, 32, &f_name, &f_name, &lines, 0, 0, {0}};
+static struct code no_code = {1, &other_type, 32, &f_name, &file_name, &lines, 10, 0, {0}};
 
 static struct gs_sites sites;
 
@@ -103,16 +104,23 @@ struct part {
     unsigned offset, owner;
 };
 
-static uint32_t here(const struct part *parts, size_t n, bool whole)
+static struct frame frames[512];
+
+static uint32_t here_asked(const struct part *parts, size_t n, bool whole,
+                           const struct gs_glimpse *asked)
 {
-    static struct frame frames[512];
     CHECK(n <= 512);
     for (size_t i = 0; i < n; i++)
         frames[i] =
             (struct frame){(uintptr_t)parts[i].code | (i % 2), i ? &frames[i - 1] : NULL,
                            parts[i].code->instructions + parts[i].offset, (uint8_t)parts[i].owner};
     struct thread_state t = {0, n ? &frames[n - 1] : NULL};
-    return gs_sites_here(&sites, (uintptr_t)&t, whole);
+    return gs_sites_here(&sites, (uintptr_t)&t, whole, asked);
+}
+
+static uint32_t here(const struct part *parts, size_t n, bool whole)
+{
+    return here_asked(parts, n, whole, NULL);
 }
 
 #define HERE(whole, ...)                                                                           \
@@ -227,6 +235,30 @@ static void test_only_a_shim_beyond_the_kept_frames_is_no_cut(void)
     uint32_t site = HERE(false, {&no_code, 0, 3}, {&f, 2, 0}, {&f, 2, 0}, {&f, 2, 0}, {&f, 2, 0});
     CHECK_EQUAL(depth(site), GS_SITE_FRAMES);
     CHECK_EQUAL(root(site), GS_OUTSIDE);
+    gs_sites_close(&sites, unpin);
+}
+
+/* ---- where it was asked to let go ---- */
+
+static struct gs_glimpse glimpse_of(size_t i, const struct code *code, unsigned offset)
+{
+    return (struct gs_glimpse){
+        1, {{(uintptr_t)&frames[i], (uintptr_t)code, (uintptr_t)code->instructions + offset}}};
+}
+
+static void test_who_kept_it_did_so_where_it_was_asked(void)
+{
+    const struct part now[] = {{&f, 2, 0}, {&g, 8, 0}, {&f, 6, 0}};
+    begin();
+    for (int whole = 0; whole < 2; whole++) {
+        struct gs_glimpse asked = glimpse_of(1, &g, 4);
+        uint32_t site = here_asked(now, 3, whole, &asked);
+        CHECK_EQUAL(site, HERE(false, {&f, 2, 0}, {&g, 4, 0}));
+        asked = glimpse_of(1, &f, 4); /* it has returned, and its frame is another's */
+        CHECK_EQUAL(here_asked(now, 3, whole, &asked), here(now, 3, whole));
+        asked.n = 0;
+        CHECK_EQUAL(here_asked(now, 3, whole, &asked), here(now, 3, whole));
+    }
     gs_sites_close(&sites, unpin);
 }
 
@@ -451,6 +483,7 @@ int main(void)
     RUN(test_no_frame_is_no_site);
     RUN(test_short_stacks_are_cut_and_say_so);
     RUN(test_only_a_shim_beyond_the_kept_frames_is_no_cut);
+    RUN(test_who_kept_it_did_so_where_it_was_asked);
     RUN(test_when_sites_run_out_the_rest_is_counted);
     RUN(test_when_code_runs_out_the_rest_is_counted);
     RUN(test_frames_that_are_no_code_cannot_fill_the_room);
