@@ -38,8 +38,9 @@ def holds(t: AnyTrace, over: float | None = None) -> pd.DataFrame:
         (int64), ``release`` (category: forced, voluntary, open; null with sampled edges), ``waiters``
         (threads that waited meanwhile; int64), ``inflicted_ns`` (int64), ``overrun_ns`` (how long the hold
         went on after the drop request of the thread that took over; Int64, null where that did not ask),
-        ``site`` (a row of the table ``sites``, see `sites`; Int32, null where that is not known). Of a hold that a hole touches the part that is known, and no overrun. With sampled edges all are as sharp
-        as the period.
+        ``site`` (a row of the table ``sites``, see `sites`; Int32, null where that is not known). Of a hold
+        that a hole touches the part that is known, and no overrun. With sampled edges all are as sharp as
+        the period.
 
     Raises:
         OptionError: ``over`` is negative or no number.

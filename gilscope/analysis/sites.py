@@ -24,8 +24,9 @@ def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFr
     went on for more than 0.1 ms after the thread was asked to let go belongs to the line at which it was
     asked, since CPython looks at calls and loops only, and it came by none: it was in an operator or a C
     function, which belongs to the line that called it. A hold with which a thread or the trace ends belongs
-    to where it began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held, ``inflicted_ns`` to the
-    time threads waited while it was held, ``overhead_ns`` to the hand-off overhead after the first hold.
+    to where it began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held,
+    ``inflicted_ns`` to the time threads waited while it was held, ``overhead_ns`` to the hand-off overhead
+    after the first hold.
 
     Args:
         t: a trace, its path, or its tables.
