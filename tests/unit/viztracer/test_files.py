@@ -150,7 +150,7 @@ def test_rows_no_trace_of_ours_has(target: Path, row: Row, message: str) -> None
 
 def test_a_million_slices_within_the_promised_time_and_memory(tmp_path: Path) -> None:
     code = """
-import sys, time
+import gzip, sys, time
 import numpy as np, pyarrow as pa
 from gilscope import schema
 from gilscope.recording import Recording
@@ -169,14 +169,18 @@ start = time.process_time()
 export(recording, sys.argv[1])
 # Not ru_maxrss: it begins with what the process had that started this one.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
-print(time.process_time() - start, int(peak.split()[1]) * 1024)
+exported = time.process_time() - start
+text = gzip.open(sys.argv[1]).read()
+start = time.process_time()
+gzip.compress(text, 1)
+print(exported, time.process_time() - start, int(peak.split()[1]) * 1024)
 """
     target = tmp_path / "run.json.gz"
     command = [sys.executable, "-c", code, target]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
-    seconds, memory = map(float, done.stdout.split())
+    seconds, packing, memory = map(float, done.stdout.split())
     assert gzip.decompress(target.read_bytes()).count(b'"ph":"X"') == 1_500_000
-    # CPU seconds, not wall time: what else runs on the machine is not ours to promise.
-    assert seconds <= 3
+    # 3 s of processor time where to compress the text alone takes 0.42 s; other machines are slower.
+    assert seconds <= 3 * packing / 0.42
     assert memory < 1e9
