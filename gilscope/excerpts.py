@@ -25,6 +25,8 @@ AROUND = 4
 MOST_BYTES = 1 << 21
 MOST_LETTERS = 200
 """Of a line; what is longer ends in dots."""
+_MOST_BYTES_OF_LINE = 4 * MOST_LETTERS
+"""Looked at, whatever its codec does with them."""
 _SUFFIXES = (".py", ".pyw")
 
 
@@ -70,7 +72,7 @@ def excerpt(file: str, wanted: Iterable[int], metadata: Mapping[str, Any]) -> Ex
         kept = _kept_here(file, metadata)
         raw, changed_ns = (kept, 0) if kept is not None else _read(file)
         lines = raw.splitlines()  # of bytes: at "\n", "\r\n" and "\r", as Python does
-        encoding = _encoding(raw)
+        encoding = _encoding(lines[:2])
         last = max(wanted := list(wanted), default=0)
         shown = {n for line in wanted for n in range(line - AROUND, line + AROUND + 1)}
         texts = {n: _text(lines[n - 1], encoding) for n in sorted(shown) if 0 < n <= len(lines)}
@@ -126,19 +128,26 @@ def _says_python(raw: bytes) -> bool:
     return raw.startswith(b"#!") and b"python" in raw[:128].split(b"\n")[0]
 
 
-def _encoding(raw: bytes) -> str:
-    """Return the encoding that a source declares."""
+def _encoding(first: list[bytes]) -> str:
+    """Return the encoding that the first two lines of a source declare."""
+    # CPython 3.15 decodes these lines to find out, and some codecs take for ever with a long one.
+    head = [line if len(line) <= _MOST_BYTES_OF_LINE else _cut(line) for line in first]
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
-    except SyntaxError as error:
-        raise _NotShownError(f"its encoding cannot be told: {error.msg}") from None
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(b"\n".join(head)).readline)
+    except (SyntaxError, LookupError, UnicodeError) as error:
+        raise _NotShownError(f"its encoding cannot be told: {error}") from None
     return encoding
 
 
+def _cut(line: bytes) -> bytes:
+    """Return the beginning of a line, without half a character at its end."""
+    return line[:_MOST_BYTES_OF_LINE].decode("utf-8", "ignore").encode()
+
+
 def _text(line: bytes, encoding: str) -> str:
-    """Return a line as text; no more of it is looked at than is shown, whatever its codec does with it."""
+    """Return as much of a line as is shown, as text."""
     try:
-        text = line[: 4 * MOST_LETTERS].decode(encoding, "replace").expandtabs()
+        text = line[:_MOST_BYTES_OF_LINE].decode(encoding, "replace").expandtabs()
     except (LookupError, UnicodeError):
         raise _NotShownError(f"it cannot be read as {encoding}") from None
     return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]} ..."

@@ -55,7 +55,7 @@ def spy_stacks(text: str) -> Iterator[tuple[Stack, int]]:
     """Read py-spy's raw format: ``function (file:line);...`` and how often it was seen."""
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
-        found = re.findall(r"\(([^()]*):(\d+)\)(?:;|$)", frames)
+        found = re.findall(r"\(([^()]*):(\d+)\)", frames)
         yield tuple((file.rpartition("/")[2], int(number)) for file, number in found), int(count)
 
 

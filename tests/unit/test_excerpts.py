@@ -66,6 +66,15 @@ def test_a_long_line_is_cut(tmp_path):
     assert excerpt(str(file), [1], LATER).lines == {1: "x" * MOST_LETTERS + " ...", 2: "y"}
 
 
+def test_a_long_first_line_hides_no_encoding_and_breaks_none(tmp_path):
+    file = tmp_path / "p.py"
+    for words in (b"#" * 799 + "ä".encode() * 10, b"\xef\xbb\xbf#" + b" " * 5000):
+        file.write_bytes(words + b"\nb\n")
+        assert excerpt(str(file), [2], LATER).lines[2] == "b"
+    file.write_bytes(b"#" * 5000 + b"\n# coding: latin-1\n\xe4\n")
+    assert excerpt(str(file), [3], LATER).lines[3] == "ä"
+
+
 def listening(path):
     with socket.socket(socket.AF_UNIX) as s:
         here = os.open(path.parent, os.O_RDONLY)  # a path for a socket has to be short
