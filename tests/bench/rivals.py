@@ -140,10 +140,7 @@ def py_spy(folder: Path, rounds: int) -> Said:
     raw = folder / "spy.txt"
     how = ["record", "--gil", "--format", "raw", "--rate", str(_SPY_HZ), "--output", str(raw), "--"]
     said, _ = _run(folder, rounds, [command, *how, sys.executable])
-    seen = charged(spy_stacks(raw.read_text()))
-    said.columns["held"] = {name: seen[name] * 1e9 / _SPY_HZ for name in offenders.OFFENDERS}
-    said.note = f"{seen.total()} samples, {_SPY_HZ} a second"
-    return said
+    return _estimated(said, spy_stacks(raw.read_text()), 1e9 / _SPY_HZ)
 
 
 def sampling(folder: Path, rounds: int) -> Said:
@@ -157,8 +154,18 @@ def sampling(folder: Path, rounds: int) -> Said:
     raw = folder / "sampling.txt"
     how = ["run", "--mode", "gil", "--all-threads", "--collapsed", "--output", str(raw)]
     said, printed = _run(folder, rounds, [sys.executable, "-m", "profiling.sampling", *how])
-    period_ns = sampling_period_ns(printed)
-    seen = charged(sampling_stacks(raw.read_text()))
+    return _estimated(said, sampling_stacks(raw.read_text()), sampling_period_ns(printed))
+
+
+def _estimated(said: Said, stacks: Iterator[tuple[Stack, int]], period_ns: float) -> Said:
+    """Let each sample stand for the time between two.
+
+    Raises:
+        SkippedError: there is none of any offender.
+    """
+    seen = charged(stacks)
+    if not seen:
+        raise SkippedError("it ran to its end, but saw none of the calls")
     said.columns["held"] = {name: seen[name] * period_ns for name in offenders.OFFENDERS}
     said.note = f"{seen.total()} samples, {1e9 / period_ns:.0f} a second"
     return said

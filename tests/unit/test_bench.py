@@ -189,6 +189,16 @@ def test_a_sample_is_of_the_offender_whose_line_is_in_it() -> None:
     assert rivals.charged(iter(stacks)) == {first: 7, second: 3}
 
 
+def test_each_sample_stands_for_a_period() -> None:
+    (first, line), (second, _), *_ = ((name, line) for line, name in offenders.by_line().items())
+    stacks = [((("offenders.py", line),), 7), ((("elsewhere.py", 1),), 2)]
+    said = rivals._estimated(rivals.Said({}, 1), iter(stacks), 1e7)
+    assert (said.columns["held"][first], said.columns["held"][second]) == (7e7, 0)
+    assert said.note == "7 samples, 100 a second"
+    with pytest.raises(SkippedError, match="saw none"):
+        rivals._estimated(rivals.Said({}, 1), iter(stacks[1:]), 1e7)
+
+
 def test_each_offender_has_lines_of_its_own() -> None:
     text = Path(offenders.__file__).read_text().splitlines()
     found = offenders.by_line()
