@@ -108,6 +108,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _report_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     command.add_argument("--html", metavar="FILE", help="write one self-contained page with tables and plots")
+    command.add_argument(
+        "--source", action="store_true", help="show on it the lines of code, from the files the trace names"
+    )
 
 
 def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -226,14 +229,16 @@ def _report(args: argparse.Namespace) -> int:
 
     t = gilscope.load(args.trace)
     if args.html:
-        return _write_page(t, Path(args.html))
+        return _write_page(t, Path(args.html), source=args.source)
+    if args.source:
+        raise OptionError("--source: the lines are shown on a page; write one with --html FILE")
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(report.as_json(t) if args.json else report.text(t, color=color).rstrip())
     return 0
 
 
-def _write_page(t: gilscope.Trace, path: Path) -> int:
-    page = t.report(format="html")
+def _write_page(t: gilscope.Trace, path: Path, *, source: bool) -> int:
+    page = t.report(format="html", source=source)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -11,6 +11,7 @@ import pandas as pd
 from gilscope import analysis, plots
 from gilscope.analysis.inputs import AnyTrace, as_recording
 from gilscope.errors import OptionError
+from gilscope.htmllines import lines
 from gilscope.htmlparts import UNKNOWN, Cell, cards, document, escape, image, section, table
 from gilscope.together import folder_name, processes, script
 from gilscope.units import duration, percent
@@ -30,15 +31,17 @@ MOST_CHILDREN = 200
 """Of all of these the page shows so many, and says how many more there are."""
 
 
-def page(t: AnyTrace) -> str:
+def page(t: AnyTrace, *, source: bool = False) -> str:
     """Return the report as an HTML page that needs no other file and no network.
 
     It has what was recorded, findings, how the GIL spent its time, pictures (see `gilscope.plots`; without
-    matplotlib it says that they are missing), threads, who made whom wait, the longest holds, convoys,
-    child processes, and what was not measured.
+    matplotlib it says that they are missing), threads, lines that held the GIL, who made whom wait, the
+    longest holds, convoys, child processes, and what was not measured.
 
     Args:
         t: a trace, its path, or its tables. Child processes are known of a trace only.
+        source: show the lines of code too. They are read from the files that the trace names, see
+            `gilscope.excerpts`; nothing is read without it.
 
     Returns:
         The text of the page; write it with ``encoding="utf-8"``.
@@ -55,9 +58,12 @@ def page(t: AnyTrace) -> str:
         True
     """
     recording = as_recording(t)
-    parts = (_head, _findings, _overhead, _pictures, _threads, _blame, _holds, _convoys, _children, _notes)
-    body = "\n".join(part(recording) for part in parts)
-    return document(_title(recording), body)
+    first = (_head, _findings, _overhead, _pictures, _threads)
+    rest = (_blame, _holds, _convoys, _children, _notes)
+    parts = [part(recording) for part in first]
+    parts.append(lines(recording, source=source))
+    parts += [part(recording) for part in rest]
+    return document(_title(recording), "\n".join(part for part in parts if part))
 
 
 def _title(t: Recording) -> str:

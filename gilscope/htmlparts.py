@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gilscope import plots
 from gilscope.units import printable
@@ -18,14 +18,23 @@ UNKNOWN = "-"
 _DPI = 120
 _DARKEST = 0.55  # of a heat: text on it stays readable, in light and in dark
 
-Cell = str | tuple[str, float]
+
+class Link(NamedTuple):
+    """Text that leads to another place on the page."""
+
+    text: str
+    anchor: str
+
+
+Cell = str | Link | tuple[str, float]
 """Text, or text and a heat from 0 to 1."""
 
 _CSS = """
 :root { color-scheme: light dark; --ground: #fff; --card: #f6f7f8; --text: #1a1c1e; --faint: #5a6068;
-  --line: #d8dce0; }
+  --line: #d8dce0; --link: #0b5cad; --hot: #fbe7c4; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #15171a; --card: #1e2125; --text: #e4e6e9; --faint: #9aa1aa; --line: #343a41; }
+  :root { --ground: #15171a; --card: #1e2125; --text: #e4e6e9; --faint: #9aa1aa; --line: #343a41;
+    --link: #7db4f0; --hot: #4a3a17; }
   img { filter: brightness(0.9); }
 }
 * { box-sizing: border-box; }
@@ -33,7 +42,9 @@ body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; background: var(--grou
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 0.5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 0.6rem; }
+h3 { font-size: 0.95rem; margin: 1.2rem 0 0.4rem; overflow-wrap: anywhere; }
 p { margin: 0.3rem 0; }
+a { color: var(--link); }
 code { overflow-wrap: anywhere; }
 .faint, dt, th { color: var(--faint); }
 dl + p { margin-top: 0.9rem; }
@@ -54,6 +65,12 @@ thead th { max-width: 12rem; }
 .high { --mark: #D55E00; } .medium { --mark: #E69F00; } .low { --mark: #56B4E9; } .info { --mark: #999; }
 .finding b { background: var(--mark); color: #000; border-radius: 4px; padding: 0.05rem 0.45rem;
   margin-right: 0.4rem; font-size: 0.85rem; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; margin: 0.4rem 0;
+  padding: 0.5rem 0; overflow-x: auto; font: 13px/1.5 ui-monospace, monospace; }
+pre span { display: block; width: max-content; min-width: 100%; padding: 0 0.8rem; }
+pre i { color: var(--faint); font-style: normal; user-select: none; }
+pre .hot { background: var(--hot); scroll-margin-top: 6rem; }
+:target { outline: 2px solid var(--link); outline-offset: -2px; }
 img { display: block; width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 6px;
   padding: 0.5rem; margin: 0.8rem 0; }
 """
@@ -110,10 +127,31 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], words: int = 1) -
 def _cell(cell: Cell) -> str:
     if isinstance(cell, str):
         return f"<td>{escape(cell)}</td>"
+    if isinstance(cell, Link):
+        return f'<td><a href="#{escape(cell.anchor)}">{escape(cell.text)}</a></td>'
     text, heat = cell
     color = int(plots.WAIT_COLOR[1:], 16).to_bytes(3, "big")
     rgb = ",".join(map(str, color))
     return f'<td style="background:rgba({rgb},{_DARKEST * heat:.3f})">{escape(text)}</td>'
+
+
+def listing(lines: Sequence[tuple[int, str, str, str]]) -> str:
+    """Return lines of source text; where some were left out between two there are dots.
+
+    Args:
+        lines: number, text, a word beside it, and where links lead to it, its anchor; either may be empty.
+    """
+    digits = len(str(lines[-1][0]))
+    shown, before = [], lines[0][0] - 1
+    for number, text, word, anchor in lines:
+        if number != before + 1:
+            shown.append(f"<span><i>{'...':>{digits}}</i></span>")
+        mark = f' class="hot" id="{escape(anchor)}"' if anchor else ""
+        aside = escape(f"{number:>{digits}}  {word:>7}  ")
+        shown.append(f"<span{mark}><i>{aside}</i>{escape(text)}</span>")
+        before = number
+    # No line breaks between them: each is a block already.
+    return f"<pre>{''.join(shown)}</pre>"
 
 
 def escape(text: object) -> str:

@@ -237,15 +237,21 @@ class Trace(Exporting):
         """
         return Region(self._marker, name)
 
-    def report(self, format: Literal["text", "json", "html"] = "text") -> str:
+    def report(self, format: Literal["text", "json", "html"] = "text", *, source: bool = False) -> str:
         """Say who ran, who waited, what the hand-offs cost, and what to do about it.
 
         Args:
             format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one whole page, with
                 plots where ``gilscope[plot]`` is installed.
+            source: show on the page the lines of code that it names. They are read from the files of this
+                machine that the trace says they are in, and go where the page goes: ask for it with traces
+                of which you know who recorded them. Without it no such file is touched.
 
         Returns:
             The report; times are nanoseconds in JSON.
+
+        Raises:
+            OptionError: the format is none of those, or source is asked for in another than ``"html"``.
 
         Example:
             >>> import gilscope
@@ -259,7 +265,9 @@ class Trace(Exporting):
         if format == "html":
             from gilscope import html
 
-            return html.page(self)
+            return html.page(self, source=source)
+        if source:
+            raise OptionError(f"source=True needs format='html', the page that shows it; got {format!r}")
         from gilscope import report
 
         return report.text(self) if format == "text" else report.as_json(self)

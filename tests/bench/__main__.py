@@ -30,6 +30,7 @@ NAMES = {
     "analysis": "the helpers of gilscope.analysis on long traces",
     "import": "import gilscope",
     "export": "timelines for the viewer",
+    "rivals": "what gilscope and sampling profilers say of ten calls that keep the GIL",
 }
 _MODULES = {"import": "importing"}
 _VERDICT = {True: "[green]kept[/]", False: "[bold red]MISSED[/]", None: ""}

@@ -27,9 +27,23 @@ NAMES = [
 ]
 
 
+def source_files(folder):
+    """Write Python files whose names and lines are made to do harm."""
+    files = [folder / f"{name}.py" for name in NAMES]
+    for i, file in enumerate(files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{NAMES[i]}\n" * 10)
+    return [str(file) for file in files]
+
+
 @pytest.fixture(scope="module")
 def named(tmp_path_factory):
     s = Spool(interval_us=5).batch(0)
+    files = source_files(tmp_path_factory.mktemp("files"))
+    s.describe(
+        [(i, 4, NAMES[i], files[i], b"\x80\x00") for i in range(len(NAMES))],
+        [(3 + i, 1, i, 0) for i in range(len(NAMES))],
+    )
     records = [(spool.BEGIN, 0, 0, 1)]
     for i in range(len(NAMES)):
         records += [*appears(i, 7 + i, 1), *says(i, 7 + i, NAMES[i], 1)]
@@ -38,7 +52,10 @@ def named(tmp_path_factory):
         for i in range(len(NAMES)):
             after = (i + 1) % len(NAMES)
             records += [(spool.REQUEST, after, 5, time), (spool.DROP_REQUEST, after, 0, time + 6_000)]
-            records += [(spool.RELEASE, i, 0, time + 6_100), (spool.ACQUIRE, after, 0, time + 6_200 + turn)]
+            records += [
+                (spool.RELEASE, i, 3 + i, time + 6_100),
+                (spool.ACQUIRE, after, 0, time + 6_200 + turn),
+            ]
             time += 7_000
     script = "<b>evil</b>\x1b[1m"
     call = [(spool.INTERVAL, 0, 500, time), (spool.INTERVAL_WAS, 0, 5, time), (spool.LINE, 0, 3, time)]
@@ -112,9 +129,10 @@ class Tags(HTMLParser):
     unknown_decl = handle_pi = handle_comment
 
 
-def test_the_page_has_no_element_and_no_attribute_from_the_trace(named):
+@pytest.mark.parametrize("source", [False, True])
+def test_the_page_has_no_element_and_no_attribute_from_the_trace(named, source):
     page = Tags()
-    text = named.report(format="html")
+    text = named.report(format="html", source=source)
     page.feed(text)
 
     assert "script" not in page.tags
@@ -133,6 +151,11 @@ def test_the_page_has_no_element_and_no_attribute_from_the_trace(named):
         "li",
         "img",
         "code",
+        "a",
+        "pre",
+        "span",
+        "i",
+        "h3",
     }
     assert page.tags <= structure | {
         "h1",
@@ -158,8 +181,12 @@ def test_the_page_has_no_element_and_no_attribute_from_the_trace(named):
         "src",
         "style",
         "scope",
+        "href",
+        "id",
     }
     assert "<script>alert(1)</script>" in "".join(page.words)
+    assert ("Their source text" in page.words) is source
+    assert ("Not shown" in text) is False
     assert not [c for c in text if c != "\n" and not c.isprintable()]
 
 

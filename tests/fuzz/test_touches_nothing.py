@@ -1,4 +1,4 @@
-"""Loading and reporting a trace writes nothing, runs nothing, and imports nothing that the trace names."""
+"""Loading and reporting a trace writes, runs and imports nothing, and opens no file that the trace names."""
 
 import os
 import subprocess
@@ -46,6 +46,8 @@ def hook(event, args):
         opened += 1
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not str(path).startswith(temporary):
             wrong.append((event, str(path)))
+        if "named" in str(path):
+            wrong.append((event, str(path)))
     elif event in RUNS:
         wrong.append((event, repr(args)[:200]))
     elif event in CHANGES and not str(args[0]).startswith(temporary) and args[-1] in (None, -1):
@@ -75,6 +77,29 @@ def evil() -> f.Files:
     return unfinished(bytes(s.last(9).data), argv=[EVIL, "../../evil"], host=EVIL, clock=EVIL)
 
 
+def naming(files: list[Path]) -> f.Files:
+    """Return a trace in which each file is one of a line that held the GIL."""
+    s = Spool().batch(0)
+    s.describe(
+        [(i, 1, "f", str(file), b"\x80\x00") for i, file in enumerate(files)],
+        [(3 + i, 1, i, 0) for i in range(len(files))],
+    )
+    records = [(spool.BEGIN, 0, 0, 1), *appears(0, 7, 1)]
+    for i in range(len(files)):
+        records += [(spool.RELEASE, 0, 3 + i, 10 * i + 5), (spool.ACQUIRE, 0, 0, 10 * i + 6)]
+    s.batch(1000, [*records, (spool.END, 0, 0, 999)])
+    return unfinished(bytes(s.last(1001).data))
+
+
+def named(folder: Path) -> list[Path]:
+    """Make files that a trace may name and nobody should open: a FIFO would wait for ever."""
+    folder.mkdir()
+    (folder / "named.py").write_text("secret\n")
+    os.mkfifo(folder / "named-fifo.py")
+    (folder / "named-endless.py").symlink_to("/dev/zero")
+    return sorted(folder.iterdir())
+
+
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.rglob("*")}
 
@@ -84,6 +109,8 @@ def test_loading_and_reporting_touches_nothing(tmp_path):
     made = [seeds()[0], evil(), seeds()[4], *(mutate(evil(), chance, seeds()) for _ in range(12))]
     made += [mutate(seeds()[4], chance, seeds()) for _ in range(12)]
     home = tmp_path / "home"
+    home.mkdir()
+    made.append(naming(named(home / "files")))
     paths = [f.write(files, home / "traces" / str(i)) for i, files in enumerate(made)]
     (home / "cwd").mkdir()
     (tmp_path / "tmp").mkdir()

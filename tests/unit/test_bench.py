@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import sys
 from pathlib import Path
 from random import Random
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from gilscope import spool
-from tests.bench import accuracy, machine, program, referee, sampled
+from tests.bench import accuracy, machine, offenders, program, referee, rivals, sampled
 from tests.bench.__main__ import NAMES
-from tests.bench.common import Figure, fresh, median_interval, quantile, shuffled
+from tests.bench.common import Figure, SkippedError, fresh, median_interval, quantile, shuffled
 from tests.bench.workloads import FREE, WORKLOADS, run_fixed, run_for
 
 
@@ -143,6 +144,102 @@ def test_perf_script_is_read() -> None:
 def test_points_and_cover() -> None:
     assert sampled.points_off(0.5, (0.52, 0.51, 0.53)) == (pytest.approx(2.0), False)
     assert sampled.points_off(0.5, (0.49, 0.45, 0.53)) == (pytest.approx(1.0), True)
+
+
+def test_what_py_spy_writes_is_read() -> None:
+    text = (
+        "<module> (tests/bench/offenders.py:123);main (offenders.py:113);dumps (json/__init__.py:231) 4\n"
+        "Thread.run (/lib/a folder/threading.py:982);main.<locals>.victim (offenders.py:99) 10\n"
+        " 8\n"
+    )
+    assert list(rivals.spy_stacks(text)) == [
+        ((("offenders.py", 123), ("offenders.py", 113), ("__init__.py", 231)), 4),
+        ((("threading.py", 982), ("offenders.py", 99)), 10),
+        ((), 8),
+    ]
+
+
+def test_what_profiling_sampling_writes_is_read() -> None:
+    text = (
+        "tid:5908;<frozen runpy>:_run_code:87;offenders.py:main.<locals>.victim:99 1365\n"
+        "tid:5909;/lib/json/encoder.py:JSONEncoder.encode:202;<GC> 7\n"
+    )
+    assert list(rivals.sampling_stacks(text)) == [
+        ((("<frozen runpy>", 87), ("offenders.py", 99)), 1365),
+        ((("encoder.py", 202),), 7),
+    ]
+    said = "Captured 7,299 samples in 7.30 seconds\nSample rate: 1000.00 samples/sec\n"
+    assert rivals.sampling_period_ns(said) == pytest.approx(7.3e9 / 7299)
+    with pytest.raises(SkippedError, match="how many samples"):
+        rivals.sampling_period_ns("Error rate: 3.69\n")
+
+
+def test_a_sample_is_of_the_offender_whose_line_is_in_it() -> None:
+    lines = {name: line for line, name in offenders.by_line().items()}
+    assert lines.keys() == offenders.OFFENDERS.keys()
+    (match, dumps, *_), here = lines.values(), "offenders.py"
+    stacks = [
+        (((here, 1), (here, match), ("__init__.py", 166)), 5),
+        (((here, match),), 2),
+        (((here, dumps), ("encoder.py", match)), 3),
+        ((("elsewhere.py", match),), 7),
+        ((), 9),
+    ]
+    first, second, *_ = lines
+    assert rivals.charged(iter(stacks)) == {first: 7, second: 3}
+
+
+def test_each_sample_stands_for_a_period() -> None:
+    (first, line), (second, _), *_ = ((name, line) for line, name in offenders.by_line().items())
+    stacks = [((("offenders.py", line),), 7), ((("elsewhere.py", 1),), 2)]
+    said = rivals._estimated(rivals.Said({}, 1), iter(stacks), 1e7)
+    assert (said.columns["held"][first], said.columns["held"][second]) == (7e7, 0)
+    assert said.note == "7 samples, 100 a second"
+    with pytest.raises(SkippedError, match="saw none"):
+        rivals._estimated(rivals.Said({}, 1), iter(stacks[1:]), 1e7)
+
+
+def test_each_offender_has_lines_of_its_own() -> None:
+    text = Path(offenders.__file__).read_text().splitlines()
+    found = offenders.by_line()
+    assert [text[line - 1].strip() for line, name in found.items() if name == "a loop in Python"] == [
+        "for _ in range(20_000_000):",
+        "pass",
+    ]
+    assert len(found) == len(offenders.OFFENDERS) + 1
+
+
+def test_what_the_victim_waits_is_what_lies_in_the_window() -> None:
+    gaps = [(0, 10), (20, 30), (35, 50), (60, 70)]
+    assert offenders.within(gaps, (5, 40)) == 5 + 10 + 5
+    assert offenders.within(gaps, (51, 59)) == 0
+    assert offenders.within([], (0, 1)) == 0
+
+
+def test_what_each_tool_says_stands_beside_the_clock() -> None:
+    name = "list.sort, a million"
+    said = {
+        "one": rivals.Said({name: 2_000_000_000}, 1, {"held": {name: 1.5e9}, "inflicted": {name: 2.1e9}}),
+        "two": rivals.Said({name: 0}, 1, {"held": {name: 5e8}}),
+    }
+    held, inflicted, two = rivals.beside(name, said)
+    assert (held.value, inflicted.value, two.value) == (pytest.approx(-25), pytest.approx(5), None)
+    assert held.note == "1.50 s; by the program's own clock 2.00 s"
+    assert "list.sort, a million (offenders.py:" in held.what
+
+
+def test_what_keeps_a_tool_from_looking_is_told(tmp_path: Path) -> None:
+    missing = "import sys; sys.exit('first\\nlast word')"
+    with pytest.raises(SkippedError, match=r"^last word$"):
+        rivals._run(tmp_path, 1, [sys.executable, "-c", missing])
+    with pytest.raises(SkippedError, match="status 3"):
+        rivals._run(tmp_path, 1, [sys.executable, "-c", "raise SystemExit(3)"])
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="profiling.sampling is there")
+def test_profiling_sampling_is_named_where_it_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(SkippedError, match=r"CPython 3\.15"):
+        rivals.sampling(tmp_path, 1)
 
 
 def test_fixed_work_is_done_whole() -> None:

@@ -1,6 +1,7 @@
 """The page: whole in itself, well formed, and no thread's name can break out of it."""
 
 import base64
+import ctypes
 import re
 import sys
 import threading
@@ -11,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 import gilscope
-from gilscope import html, plots, schema
+from gilscope import cli, html, htmllines, plots, schema
 from gilscope.errors import OptionError
 from gilscope.recording import Recording
+from tests.support.rows import Interval, Site, Thread, Trace
 from tests.support.timelines import HOSTILE_NAMES, recording, two_at_a_time
 
 MS = 1_000_000
@@ -28,6 +30,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.open, self.tags, self.text = [], [], []
         self.tables: list[list[list[str]]] = []
+        self.listings: list[list] = []  # name of a file, and its lines
         self.feed(text)
         self.close()
         assert self.open == []
@@ -42,6 +45,10 @@ class Page(HTMLParser):
             self.tables[-1].append([])
         elif tag in ("td", "th"):
             self.tables[-1][-1].append("")
+        elif tag == "h3":
+            self.listings.append(["", []])
+        elif tag == "span":
+            self.listings[-1][1].append("")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -51,6 +58,10 @@ class Page(HTMLParser):
             self.text.append(data)
         if self.open and self.open[-1] in ("td", "th"):
             self.tables[-1][-1][-1] += data
+        if "h3" in self.open:
+            self.listings[-1][0] += data
+        elif "span" in self.open:
+            self.listings[-1][1][-1] += data
 
     def named(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
@@ -98,6 +109,15 @@ TRACES = {
 }
 
 
+def links(page):
+    """Return where links lead to; all do on the page, and to one place."""
+    anchors = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(set(anchors)) == len(anchors)
+    found = [attrs["href"] for _, attrs in page.tags if "href" in attrs]
+    assert {link.removeprefix("#") for link in found} <= set(anchors)
+    return found
+
+
 @pytest.mark.parametrize("name", TRACES)
 def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
     text = html.page(TRACES[name])
@@ -108,8 +128,8 @@ def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert "@import" not in text
     assert "url(" not in text
-    sources = [attrs[key] for _, attrs in page.tags for key in ("src", "href") if key in attrs]
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(attrs["src"].startswith("data:image/png;base64,") for _, attrs in page.tags if "src" in attrs)
+    assert links(page) == []
     assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
     text.encode("utf-8")
 
@@ -123,6 +143,7 @@ def test_a_real_trace_has_every_section(real):
         "How the GIL spent its time",
         "Pictures",
         "Threads",
+        "Lines that held the GIL",
         "Who made whom wait",
         "Longest holds",
         "Convoys",
@@ -356,3 +377,137 @@ def test_many_children_are_cut_with_a_word():
 
 def test_a_trace_without_children_has_no_word_of_them(real):
     assert "Child processes" not in html.page(real)
+
+
+# ---- lines of code ----
+
+
+def located(file="/app/main.py", function="work", library="/lib/re.py"):
+    """A call in a library holds the GIL for 60 ms, and another line of the program for 20 ms."""
+    return Trace(
+        100 * MS,
+        [Thread(0, "a", 0, 100 * MS), Thread(1, "b", 0, 100 * MS)],
+        [
+            Interval(0, 0, "run", 0, 60 * MS, "forced", 2),
+            Interval(1, 0, "wait", 5 * MS, 56 * MS, None, 3),
+            Interval(1, 0, "run", 61 * MS, MS, "voluntary", 3),
+            Interval(0, 0, "run", 62 * MS, 20 * MS, "voluntary", 4),
+            Interval(1, 0, "run", 90 * MS, 10_000, "voluntary", 5),
+        ],
+        sites=[
+            Site(0, None, "(callers not kept)", None, None, None),
+            Site(1, None, function, file, 7, 1),
+            Site(2, 1, "match", library, 166, 160),
+            Site(3, None, "other", file, 20, 18),
+            Site(4, None, function, file, 8, 1),
+            Site(5, None, "seldom", file, 30, 30),
+        ],
+        library_paths=["/lib"],
+    )
+
+
+def test_lines_are_listed_with_what_they_cost():
+    page = Page(html.page(located().recording()))
+
+    assert page.table("function", "line") == [
+        ["function", "line", "held", "holds", "longest", "inflicted", "mostly on", "overhead"],
+        ["work", "app/main.py:7", "60.0 ms", "1", "60.0 ms", "55.0 ms", "b", "1.00 ms"],
+        ["work", "app/main.py:8", "20.0 ms", "1", "20.0 ms", "0 ns", "-", "0 ns"],
+        ["other", "app/main.py:20", "1.00 ms", "1", "1.00 ms", "0 ns", "-", "0 ns"],
+    ]
+    assert "and 1 more, less costly" in page.text
+    keeps = next(t for t in page.tables if "called from" in t[0])
+    assert keeps[1][:3] == ["match", "lib/re.py:166", "1"]
+    assert keeps[1][-1] == "work (/app/main.py:7)"
+
+
+def test_without_being_asked_no_file_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("gilscope.htmllines.excerpt", lambda *_: pytest.fail("a file was looked at"))
+    file = tmp_path / "main.py"
+    file.write_text("secret\n" * 40)
+    text = html.page(located(str(file)).recording())
+
+    assert "secret" not in text
+    assert links(Page(text)) == []
+    assert "--source" in text
+
+
+def test_lines_lead_to_their_source_text(tmp_path):
+    file = tmp_path / "main.py"
+    file.write_text("".join(f"\tline{n} < {n}\n" for n in range(1, 41)))
+    page = Page(html.page(located(str(file)).recording(), source=True))
+
+    assert links(page) == ["#line-1-7", "#line-1-8", "#line-1-20"]
+    assert [name for name, _ in page.listings] == [str(file), "/lib/re.py"]
+    shown = page.listings[0][1]
+    numbers = [*range(3, 13), None, *range(16, 25)]
+    assert [int(s.split()[0]) if s.split()[0] != "..." else None for s in shown] == numbers
+    assert shown[4] == "".join((" 7  ", "55.0 ms", "  ", " " * 8, "line7 < 7"))
+    assert shown[5] == "".join((" 8  ", " " * 7, "  ", " " * 8, "line8 < 8"))
+    anchors = {attrs["id"]: attrs["class"] for attrs in page.named("span") if "id" in attrs}
+    assert anchors == dict.fromkeys(("line-1-7", "line-1-8", "line-1-20"), "hot")
+    assert "Not shown: it cannot be read here: No such file or directory." in page.text
+
+
+def test_source_that_changed_is_told_and_what_is_gone_is_no_link(tmp_path):
+    file = tmp_path / "main.py"
+    file.write_text("one\n" * 7)
+    page = Page(html.page(located(str(file)).recording(start_unix_ns=1), source=True))
+
+    assert links(page) == ["#line-1-7"]
+    assert "Note: it has 7 lines now, and line 20 ran: it is another text." in page.text
+
+
+@pytest.mark.parametrize("evil", NASTY[-3:])
+def test_hostile_source_is_words_and_nothing_else(tmp_path, evil):
+    file = tmp_path / f"{evil.replace('/', '|')}.py"
+    file.write_text(f"{evil}\n" * 40)
+    text = html.page(located(str(file), function=evil, library=f"/lib/{evil}").recording(), source=True)
+    page = Page(text)
+
+    assert len(links(page)) == 3
+    assert not {"script", "img"} & {tag for tag, attrs in page.tags if "alt" not in attrs}
+    assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on")]
+    said = evil.replace("\u202e", r"\u202e")
+    assert page.listings[0][1][0].endswith(said)
+    assert page.table("function", "line")[1][0] == said
+    assert "\u202e" not in text
+
+
+def test_many_lines_are_cut_with_a_word():
+    n = 30
+    sites = [Site(i, None, f"f{i}", "/app/main.py", i + 1, 1) for i in range(n)]
+    rows = [Interval(0, 0, "run", i * MS, MS // 2, "voluntary", i) for i in range(n)]
+    t = Trace(n * MS, [Thread(0, "a", 0, n * MS)], rows, sites=sites).recording()
+
+    page = Page(html.page(t))
+    assert len(page.table("function", "line")) == htmllines.MOST_LINES + 1
+    assert "and 10 more, less costly" in page.text
+
+
+def test_source_of_a_trace_that_was_just_recorded():
+    def work():
+        ctypes.CDLL(None).usleep(sum(range(200_000)) % 7)  # in the trace, and on the page
+
+    with gilscope.trace(None) as t:
+        work()
+
+    page = Page(t.report(format="html", source=True))
+    [lines] = [lines for name, lines in page.listings if name == __file__]
+    assert any("# in the trace, and on the page" in line for line in lines)
+    assert links(page)
+    with pytest.raises(OptionError, match="format='html'"):
+        t.report(source=True)
+
+
+def test_the_command_shows_source_where_it_is_asked_for(tmp_path, capsys):
+    with gilscope.trace(tmp_path / "t.gilscope"):
+        ctypes.CDLL(None).usleep(sum(range(200_000)) % 7)
+    trace, out = str(tmp_path / "t.gilscope"), tmp_path / "out.html"
+
+    for more, there in (([], False), (["--source"], True)):
+        assert cli.main(["report", trace, "--html", str(out), *more]) == 0
+        assert ("ctypes.CDLL(None).usleep(sum(" in out.read_text()) is there
+    capsys.readouterr()
+    assert cli.main(["report", trace, "--source"]) == 2
+    assert "--html FILE" in capsys.readouterr().err

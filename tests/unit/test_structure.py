@@ -16,6 +16,7 @@ PACKAGE = Path(gilscope.__file__).parent
 ORDER = [
     {"errors", "schema", "arrays", "spans"},
     {"files", "arrowfile", "soundness"},
+    {"excerpts"},
     {"spool"},
     {"transitions", "names", "attribution"},
     {"writer", "stories"},
@@ -46,6 +47,7 @@ ORDER = [
     {"viztracer"},
     {"flames"},
     {"htmlparts"},
+    {"htmllines"},
     {"report", "html", "viewer", "vizlanes"},
     {"exports"},
     {"session"},
