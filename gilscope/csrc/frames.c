@@ -2,7 +2,6 @@
 #include "frames.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -170,17 +169,28 @@ static uint32_t character(const void *data, unsigned kind, size_t i)
 }
 
 /* Returns how many bytes were written; whole characters only. */
-static size_t read_str(const struct gs_frames *f, uintptr_t str, char *to, size_t most)
+static size_t to_utf8(const void *data, unsigned kind, size_t length, char *to, size_t most)
 {
-    uint32_t state = *(const uint32_t *)(str + f->str_state);
-    size_t length = *(const size_t *)(str + f->str_length), size = 0;
-    unsigned kind = KIND(state);
-    if (!IS_COMPACT(state) || (kind != 1 && kind != 2 && kind != 4))
-        return 0;
-    const void *data = (const void *)(str + (IS_ASCII(state) ? f->str_ascii : f->str_other));
+    size_t size = 0;
     for (size_t i = 0; i < length && size + 4 <= most; i++)
         size += put_utf8(to + size, character(data, kind, i));
     return size;
+}
+
+/* Where the characters of a string stand, from its beginning; 0: in a way that is not known. */
+static size_t characters_at(const struct gs_frames *f, uint32_t state)
+{
+    unsigned kind = KIND(state);
+    if (!IS_COMPACT(state) || (kind != 1 && kind != 2 && kind != 4))
+        return 0;
+    return IS_ASCII(state) ? f->str_ascii : f->str_other;
+}
+
+static size_t read_str(const struct gs_frames *f, uintptr_t str, char *to, size_t most)
+{
+    uint32_t state = *(const uint32_t *)(str + f->str_state);
+    size_t length = *(const size_t *)(str + f->str_length), at = characters_at(f, state);
+    return at ? to_utf8((const void *)(str + at), KIND(state), length, to, most) : 0;
 }
 
 static struct gs_text bytes_of(const struct gs_frames *f, uintptr_t bytes)
@@ -213,8 +223,8 @@ void gs_frames_read(const struct gs_frames *f, uintptr_t code, struct gs_code_te
     to->file_size = read_str(f, gs_frames_load(code + f->file), to->file, sizeof to->file);
 }
 
-/* The bytes of its instructions: a PyVarObject, as bytes are, of code units of two bytes. */
-static size_t size_of_code(const struct gs_frames *f, uintptr_t code)
+/* A PyVarObject, as bytes are, of code units of two bytes. */
+size_t gs_frames_size(const struct gs_frames *f, uintptr_t code)
 {
     return 2 * *(const size_t *)(code + f->bytes_size);
 }
@@ -223,15 +233,15 @@ static size_t size_of_code(const struct gs_frames *f, uintptr_t code)
 
 #define MOST_LOOKS 16 /* what is torn may be a circle */
 
-struct seen {
+struct look {
     uintptr_t code, instr, previous;
     uint8_t owner;
 };
 
 /* Twice in one go: a frame that the thread changes meanwhile is not alike. */
-static bool look_at_frame(const struct gs_frames *f, uintptr_t frame, struct seen *to)
+static bool look_at(const struct gs_frames *f, uintptr_t frame, struct look *to)
 {
-    struct seen again = {0};
+    struct look again = {0};
     struct iovec here[] = {{&to->code, 8},       {&to->instr, 8},  {&to->previous, 8},
                            {&to->owner, 1},      {&again.code, 8}, {&again.instr, 8},
                            {&again.previous, 8}, {&again.owner, 1}};
@@ -239,46 +249,92 @@ static bool look_at_frame(const struct gs_frames *f, uintptr_t frame, struct see
                             {(void *)(frame + f->previous), 8}, {(void *)(frame + f->owner), 1},
                             {(void *)(frame + f->code), 8},     {(void *)(frame + f->instr), 8},
                             {(void *)(frame + f->previous), 8}, {(void *)(frame + f->owner), 1}};
-    return process_vm_readv(getpid(), here, 8, there, 8, 0) == 50 && to->code == again.code &&
-           to->instr == again.instr && to->previous == again.previous && to->owner == again.owner;
+    if (process_vm_readv(getpid(), here, 8, there, 8, 0) != 50 || to->code != again.code ||
+        to->instr != again.instr || to->previous != again.previous || to->owner != again.owner)
+        return false;
+    to->code &= ~GS_REFERENCE_MARKS;
+    return true;
 }
 
 void gs_frames_glimpse(const struct gs_frames *f, uintptr_t tstate, struct gs_glimpse *to)
 {
-    int saved = errno;
     uintptr_t frame;
-    struct seen seen;
+    struct look look;
     to->n = 0;
     if (!gs_layout_read(&frame, tstate + f->thread_frame, sizeof frame) ||
         (f->through_cframe && !gs_layout_read(&frame, frame + f->cframe_frame, sizeof frame)))
-        frame = 0;
+        return;
     for (int looks = 0; frame && to->n < GS_GLIMPSED && looks < MOST_LOOKS; looks++) {
-        if (!look_at_frame(f, frame, &seen))
-            break;
-        if (seen.owner < GS_FIRST_SHIM_OWNER) {
-            to->at[to->n].frame = frame;
-            to->at[to->n].code = seen.code & ~GS_REFERENCE_MARKS;
-            to->at[to->n++].instr = seen.instr;
-        }
-        frame = seen.previous;
+        if (!look_at(f, frame, &look))
+            return;
+        if (look.owner < GS_FIRST_SHIM_OWNER)
+            to->at[to->n++] = (struct gs_seen){frame, look.code, look.instr};
+        frame = look.previous;
     }
-    errno = saved;
 }
 
-int gs_frames_asked_at(const struct gs_frames *f, const struct gs_glimpse *seen,
-                       struct gs_frame *frames, size_t n)
+bool gs_frames_still(const struct gs_frames *f, const struct gs_seen *seen)
 {
-    for (uint32_t s = 0; s < seen->n; s++)
-        for (size_t i = 0; i < n; i++) {
-            if (frames[i].address != seen->at[s].frame || frames[i].code != seen->at[s].code)
-                continue;
-            uintptr_t offset = seen->at[s].instr - (frames[i].code + f->instrs);
-            if (offset >= size_of_code(f, frames[i].code))
-                continue;
-            frames[i].offset = (uint32_t)offset;
-            return (int)i;
-        }
-    return -1;
+    struct look look;
+    return look_at(f, seen->frame, &look) && look.code == seen->code && look.instr == seen->instr;
+}
+
+bool gs_frames_meet(const struct gs_glimpse *glimpse, const struct gs_frame *frames, size_t n,
+                    size_t *own, uint32_t *seen)
+{
+    for (*seen = 0; *seen < glimpse->n; ++*seen)
+        for (*own = 0; *own < n; ++*own)
+            if (frames[*own].address == glimpse->at[*seen].frame &&
+                frames[*own].code == glimpse->at[*seen].code)
+                return true;
+    return false;
+}
+
+static size_t read_far_str(const struct gs_frames *f, uintptr_t str, char *to, size_t most)
+{
+    uint32_t state, data[1024];
+    size_t length;
+    struct iovec here[] = {{&state, sizeof state}, {&length, sizeof length}};
+    struct iovec there[] = {{(void *)(str + f->str_state), sizeof state},
+                            {(void *)(str + f->str_length), sizeof length}};
+    if (process_vm_readv(getpid(), here, 2, there, 2, 0) != sizeof state + sizeof length)
+        return 0;
+    size_t at = characters_at(f, state);
+    if (length > sizeof data / 4)
+        length = sizeof data / 4;
+    if (!at || !gs_layout_read(data, str + at, length * KIND(state)))
+        return 0;
+    return to_utf8(data, KIND(state), length, to, most);
+}
+
+static size_t read_far_bytes(const struct gs_frames *f, uintptr_t bytes, char *to, size_t most)
+{
+    size_t size;
+    return gs_layout_read(&size, bytes + f->bytes_size, sizeof size) && size <= most &&
+                   gs_layout_read(to, bytes + f->bytes_data, size)
+               ? size
+               : 0;
+}
+
+bool gs_frames_read_far(const struct gs_frames *f, uintptr_t code, struct gs_far_code *to)
+{
+    struct gs_code_text *text = &to->text;
+    uintptr_t type, name, file, lines;
+    struct iovec here[] = {{&type, 8},  {&name, 8},     {&file, 8},
+                           {&lines, 8}, {&to->size, 8}, {&text->first_line, 4}};
+    struct iovec there[] = {
+        {(void *)(code + f->code_type), 8},  {(void *)(code + f->name), 8},
+        {(void *)(code + f->file), 8},       {(void *)(code + f->lines), 8},
+        {(void *)(code + f->bytes_size), 8}, {(void *)(code + f->first_line), 4}};
+    if (process_vm_readv(getpid(), here, 6, there, 6, 0) != 44 || type != f->type)
+        return false;
+    if (!text->first_line && name == file) /* see gs_frames_is_code */
+        return false;
+    to->size *= 2;
+    text->lines = (struct gs_text){to->lines, read_far_bytes(f, lines, to->lines, GS_FAR_LINES)};
+    text->name_size = read_far_str(f, name, text->name, sizeof text->name);
+    text->file_size = read_far_str(f, file, text->file, sizeof text->file);
+    return text->lines.size && text->name_size && text->file_size;
 }
 
 /* ---- proof ---- */
@@ -337,10 +393,10 @@ static bool prove_code(const struct gs_frames *f, const struct gs_known_frame *k
             "expected the caller's first line to be %lld, with %zu bytes that tell lines, "
             "found %u and %zu",
             (long long)known->first_line, known->lines.size, text.first_line, text.lines.size);
-    if (size_of_code(f, (uintptr_t)known->code) != (uint64_t)known->size)
+    if (gs_frames_size(f, (uintptr_t)known->code) != (uint64_t)known->size)
         return gs_layout_refuse(why, why_size,
                                 "expected the caller to have %lld bytes of instructions, found %zu",
-                                (long long)known->size, size_of_code(f, (uintptr_t)known->code));
+                                (long long)known->size, gs_frames_size(f, (uintptr_t)known->code));
     return true;
 }
 

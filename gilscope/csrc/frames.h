@@ -87,25 +87,32 @@ static inline bool gs_frames_next(const struct gs_frames *f, uintptr_t *frame, s
 
 #define GS_GLIMPSED 4
 
-/* Where a thread was at an instant, as another one saw it: its innermost frames. */
+/* Where a thread was at an instant, as another one saw it: its innermost frames, the innermost
+ * first. */
 struct gs_glimpse {
     uint32_t n;
-    struct {
+    struct gs_seen {
         uintptr_t frame, code, instr;
     } at[GS_GLIMPSED];
 };
 
 /* Looks at the thread that holds the GIL, and runs on meanwhile, by any other. Trusts no address,
  * also not that of its state, which may be one that it no longer uses. What is seen may be gone at
- * any moment: only the thread itself can tell, when it has let the GIL go (gs_frames_asked_at).
- * Keeps errno. */
+ * any moment. */
 void gs_frames_glimpse(const struct gs_frames *f, uintptr_t tstate, struct gs_glimpse *to);
 
-/* Among `n` frames that a thread has, the innermost first, finds the innermost that was seen, and
- * has it stand where it stood then. Returns how many frames further in are younger, or -1 where
- * none of those that were seen is there any more. */
-int gs_frames_asked_at(const struct gs_frames *f, const struct gs_glimpse *seen,
-                       struct gs_frame *frames, size_t n);
+/* Likewise: true where what was seen is so still. Then the code was there all the while, since a
+ * frame keeps its code. */
+bool gs_frames_still(const struct gs_frames *f, const struct gs_seen *seen);
+
+/* Among `n` frames that a thread has, the innermost first, finds the innermost that was seen when
+ * it was glimpsed. Returns whether there is one; then `*own` and `*seen` say which. For the thread
+ * itself, when it has let the GIL go. */
+bool gs_frames_meet(const struct gs_glimpse *glimpse, const struct gs_frame *frames, size_t n,
+                    size_t *own, uint32_t *seen);
+
+/* How many bytes of instructions a code object has that is there. */
+size_t gs_frames_size(const struct gs_frames *f, uintptr_t code);
 
 /* True for a code object of a program. CPython puts frames of its own between the program's
  * (`_Py_InitCleanup`, around an `__init__`): their code has no file, or its name for one, and no
@@ -120,5 +127,18 @@ struct gs_code_text {
     char name[1024], file[4096]; /* UTF-8, cut where it is longer */
 };
 void gs_frames_read(const struct gs_frames *f, uintptr_t code, struct gs_code_text *to);
+
+#define GS_FAR_LINES 8192
+
+/* What another thread could read of a code object before it went. */
+struct gs_far_code {
+    struct gs_code_text text; /* its lines stand here: */
+    char lines[GS_FAR_LINES];
+    size_t size; /* bytes of instructions */
+};
+
+/* As gs_frames_read(), of code that may go while it is read: false where it cannot be read. True
+ * means something only if its frame is still there afterwards (gs_frames_still). */
+bool gs_frames_read_far(const struct gs_frames *f, uintptr_t code, struct gs_far_code *to);
 
 #endif

@@ -35,7 +35,6 @@ static struct {
     uint64_t obeyed_within; /* stamps from a drop request to the release, where Python runs */
     /* The first drop request of the hold that is on; 0: none. Under the GIL's mutex. */
     uint64_t asked;
-    struct gs_glimpse asked_at; /* where the holder was then */
     struct gs_layout layout;
     _Alignas(128) _Atomic uint32_t next_thread;
 } probe;
@@ -144,11 +143,11 @@ static inline void note_acquire(uint32_t gil, uint32_t interpreter)
 /* CPython looks whether it is asked at calls and at the ends of loops. Who takes long to obey came
  * by none of them: all the while it was in one operator, or in C code, which began where it was
  * when it was asked, not where it lets go now. */
-static const struct gs_glimpse *where_asked(uint64_t stamp)
+static bool kept_it(uint64_t stamp)
 {
-    bool kept_it = stamp - probe.asked > probe.obeyed_within;
+    bool kept = stamp - probe.asked > probe.obeyed_within;
     probe.asked = 0;
-    return kept_it ? &probe.asked_at : NULL;
+    return kept;
 }
 
 /* Of the main interpreter's GIL. Nobody can take it meanwhile: it is free, but its mutex is held.
@@ -160,7 +159,7 @@ static inline void note_release(void)
     if (probe.sites)
         site = gs_sites_here(probe.sites, gs_layout_holder(&probe.layout),
                              stamp - self.acquired > probe.whole_over,
-                             unlikely(probe.asked) ? where_asked(stamp) : NULL);
+                             unlikely(probe.asked) && kept_it(stamp));
     emit_at(stamp, 0, GS_RELEASE, site);
 }
 
@@ -185,7 +184,7 @@ static inline void note_timeout(uint32_t gil, const struct gs_layout *l, uint32_
     emit_at(stamp, gil, GS_DROP_REQUEST, interpreter);
     if (gil == 0 && probe.sites && !probe.asked) {
         probe.asked = stamp;
-        gs_frames_glimpse(&probe.sites->frames, after.holder, &probe.asked_at);
+        gs_sites_ask(probe.sites, after.holder);
     }
 }
 

@@ -17,6 +17,8 @@
 #define GS_LOG2_SITES 17 /* 131,072 */
 #define GS_LOG2_CODES 15 /* 32,768 code objects */
 
+#define GS_FAR_TEXTS (1u << 20) /* bytes for what is known of code that may be gone */
+
 #define GS_SITE_FRAMES 4 /* of a short hold so many are kept */
 #define GS_MOST_FRAMES 256
 
@@ -33,11 +35,19 @@ struct gs_sites {
     struct gs_site_slot *slots; /* open addressing, twice as many as sites */
     struct gs_site *list;       /* by number */
     struct gs_code_slot {
-        uintptr_t code;
+        uintptr_t code; /* odd: no address, but what stands for a text */
         uint32_t number;
         bool shim; /* a frame of the interpreter's own */
     } *code_slots;
-    uintptr_t *codes; /* by number */
+    uintptr_t *codes; /* by number; odd: one more than the address of a text */
+    char *texts;      /* of code that is not there any more */
+    size_t texts_size;
+    /* Where the holder was when it was asked to let the GIL go. */
+    struct {
+        struct gs_glimpse glimpse;
+        struct gs_far_code codes[GS_GLIMPSED];
+        bool read[GS_GLIMPSED]; /* of these the text is whole */
+    } asked;
     _Atomic uint32_t n_sites, n_codes;
     _Atomic uint64_t missed;   /* releases that found no room */
     uint32_t used, used_codes; /* slots */
@@ -49,12 +59,15 @@ struct gs_sites {
 /* Before hooks use it. False where memory cannot be had. */
 bool gs_sites_open(struct gs_sites *s, const struct gs_frames *frames, void (*pin)(void *object));
 
-/* The site of the thread's innermost frame; with `asked`, of the innermost that was seen then and
- * is still there, where it stood then. Under the GIL's mutex, by the thread whose state is given.
- * `whole`: keep the whole stack. Allocates nothing; takes a reference to each code object that it
- * sees for the first time. */
-uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole,
-                       const struct gs_glimpse *asked);
+/* Notes where the holder is, which has just been asked to let the GIL go. Under the GIL's mutex, by
+ * the thread that asked. Allocates nothing; keeps errno. */
+void gs_sites_ask(struct gs_sites *s, uintptr_t holder);
+
+/* The site of the thread's innermost frame; with `asked`, where gs_sites_ask() saw it last, as far
+ * as that can be told. Under the GIL's mutex, by the thread whose state is given. `whole`: keep the
+ * whole stack. Allocates nothing; takes a reference to each code object that it sees for the first
+ * time. */
+uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole, bool asked);
 
 /* The sampler only. Describes sites that it has not described yet: fills a block of the spool, at
  * most `most` bytes with what follows it. Returns how many bytes follow; 0 when nothing is new. */

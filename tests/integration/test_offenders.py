@@ -39,10 +39,8 @@ def offender_pickle() -> object:
 
 
 def offender_power() -> object:
-    product = 7**POWER  # HERE
-    # An operator looks at no drop request: the GIL is let go at the next call, on another line.
-    id(product)
-    return product
+    # An operator looks at no drop request: the GIL is let go when this function has returned.
+    return 7**POWER  # HERE
 
 
 def offender_join() -> object:

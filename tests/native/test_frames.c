@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "check.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "frames.h"
@@ -227,14 +226,13 @@ static void test_other_strings_are_refused(void)
 /* ---- what another thread sees ---- */
 
 static struct gs_glimpse seen;
+static struct gs_far_code far;
 
 static void glimpse(void)
 {
     make_world();
     CHECK(prove());
-    errno = EXDEV;
     gs_frames_glimpse(&found, (uintptr_t)tstate, &seen);
-    CHECK_EQUAL(errno, EXDEV);
 }
 
 static void test_another_thread_sees_frames_without_shims(void)
@@ -245,6 +243,7 @@ static void test_another_thread_sees_frames_without_shims(void)
     CHECK_EQUAL(seen.at[0].code, (uintptr_t)code);
     CHECK_EQUAL(seen.at[0].instr, (uintptr_t)code + CODE_INSTRUCTIONS + 12);
     CHECK_EQUAL(seen.at[1].frame, (uintptr_t)caller);
+    CHECK(gs_frames_still(&found, &seen.at[0]) && gs_frames_still(&found, &seen.at[1]));
 }
 
 static void test_no_address_is_trusted(void)
@@ -262,6 +261,8 @@ static void test_no_address_is_trusted(void)
     }
     gs_frames_glimpse(&found, 4096, &seen);
     CHECK_EQUAL(seen.n, 0);
+    CHECK(!gs_frames_still(&found, &(struct gs_seen){4096, 0, 0}));
+    CHECK(!gs_frames_read_far(&found, 4096, &far));
 }
 
 static void test_a_circle_of_frames_ends(void)
@@ -275,39 +276,68 @@ static void test_a_circle_of_frames_ends(void)
     CHECK_EQUAL(seen.n, 1);
 }
 
-static int asked_at(struct gs_frame *frames, size_t n)
+static void test_a_frame_that_goes_on_is_not_still_there(void)
 {
-    return gs_frames_asked_at(&found, &seen, frames, n);
+    glimpse();
+    put_pointer(frame, FRAME_INSTRUCTION, code + CODE_INSTRUCTIONS + 14);
+    CHECK(!gs_frames_still(&found, &seen.at[0]));
+    glimpse();
+    put_pointer(frame, 0, caller_code);
+    CHECK(!gs_frames_still(&found, &seen.at[0]));
 }
 
-static void test_the_innermost_frame_that_is_still_there_counts(void)
+static void test_the_innermost_frame_that_is_still_there_is_met(void)
 {
+    size_t own;
+    uint32_t which;
     glimpse();
     struct gs_frame now[] = {{1, (uintptr_t)code, 2},
                              {(uintptr_t)frame, (uintptr_t)code, 16},
                              {(uintptr_t)caller, (uintptr_t)caller_code, 8}};
-    CHECK_EQUAL(asked_at(now, 3), 1);
-    CHECK_EQUAL(now[1].offset, 12);
-    CHECK_EQUAL(now[2].offset, 8);
-    CHECK_EQUAL(asked_at(now + 2, 1), 0);
-    CHECK_EQUAL(now[2].offset, 4);
-    CHECK_EQUAL(asked_at(now, 1), -1);
-    CHECK_EQUAL(asked_at(now, 0), -1);
+    CHECK(gs_frames_meet(&seen, now, 3, &own, &which));
+    CHECK_EQUAL(own, 1);
+    CHECK_EQUAL(which, 0);
+    CHECK(gs_frames_meet(&seen, now + 2, 1, &own, &which));
+    CHECK_EQUAL(own, 0);
+    CHECK_EQUAL(which, 1);
+    CHECK(!gs_frames_meet(&seen, now, 1, &own, &which));
+    CHECK(!gs_frames_meet(&seen, now, 0, &own, &which));
+    now[1].code = (uintptr_t)caller_code; /* its room is another function's by now */
+    CHECK(!gs_frames_meet(&seen, now, 2, &own, &which));
 }
 
-static void test_a_frame_that_runs_something_else_by_now_does_not_count(void)
+static void test_code_is_read_from_afar(void)
 {
     glimpse();
-    struct gs_frame other = {(uintptr_t)frame, (uintptr_t)caller_code, 16};
-    CHECK_EQUAL(asked_at(&other, 1), -1);
-    struct gs_frame same = {(uintptr_t)frame, (uintptr_t)code, 16};
-    const uintptr_t torn[] = {0, (uintptr_t)code, (uintptr_t)code + CODE_INSTRUCTIONS - 2,
-                              (uintptr_t)code + CODE_INSTRUCTIONS + 2 * CODE_UNITS};
-    for (size_t i = 0; i < sizeof torn / sizeof *torn; i++) {
-        seen.at[0].instr = torn[i];
-        CHECK_EQUAL(asked_at(&same, 1), -1);
-        CHECK_EQUAL(same.offset, 16);
+    CHECK(gs_frames_read_far(&found, (uintptr_t)code, &far));
+    CHECK_EQUAL(far.size, 2 * CODE_UNITS);
+    CHECK_EQUAL(far.text.first_line, 7);
+    CHECK(far.text.name_size == 5 && memcmp(far.text.name, "start", 5) == 0);
+    CHECK(far.text.file_size == 7 && memcmp(far.text.file, "prog.py", 7) == 0);
+    CHECK(far.text.lines.size == 3 && memcmp(far.text.lines.text, "abc", 3) == 0);
+    put_pointer(code, CODE_NAME, strings[2]);
+    CHECK(gs_frames_read_far(&found, (uintptr_t)code, &far));
+    CHECK(far.text.name_size == 2 && memcmp(far.text.name, "\xce\xbb", 2) == 0);
+}
+
+static void test_what_is_no_whole_code_is_not_read_from_afar(void)
+{
+    const size_t fields[] = {OBJECT_TYPE, CODE_NAME, CODE_FILE, CODE_LINES};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        glimpse();
+        put_pointer(code, fields[i], (void *)4096);
+        CHECK(!gs_frames_read_far(&found, (uintptr_t)code, &far));
     }
+    glimpse();
+    put_number(name, STR_STATE, 0);
+    CHECK(!gs_frames_read_far(&found, (uintptr_t)code, &far));
+    glimpse();
+    put_number(name, STR_LENGTH, SIZE_MAX);
+    gs_frames_read_far(&found, (uintptr_t)code, &far);
+    CHECK(far.text.name_size <= sizeof far.text.name);
+    glimpse();
+    put_number(table, BYTES_SIZE, SIZE_MAX);
+    CHECK(!gs_frames_read_far(&found, (uintptr_t)code, &far));
 }
 
 int main(void)
@@ -320,7 +350,9 @@ int main(void)
     RUN(test_another_thread_sees_frames_without_shims);
     RUN(test_no_address_is_trusted);
     RUN(test_a_circle_of_frames_ends);
-    RUN(test_the_innermost_frame_that_is_still_there_counts);
-    RUN(test_a_frame_that_runs_something_else_by_now_does_not_count);
+    RUN(test_a_frame_that_goes_on_is_not_still_there);
+    RUN(test_the_innermost_frame_that_is_still_there_is_met);
+    RUN(test_code_is_read_from_afar);
+    RUN(test_what_is_no_whole_code_is_not_read_from_afar);
     return check_done();
 }

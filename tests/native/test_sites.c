@@ -105,22 +105,23 @@ struct part {
 };
 
 static struct frame frames[512];
+static struct thread_state thread;
 
-static uint32_t here_asked(const struct part *parts, size_t n, bool whole,
-                           const struct gs_glimpse *asked)
+/* Has the thread stand there. */
+static void stand(const struct part *parts, size_t n)
 {
     CHECK(n <= 512);
     for (size_t i = 0; i < n; i++)
         frames[i] =
             (struct frame){(uintptr_t)parts[i].code | (i % 2), i ? &frames[i - 1] : NULL,
                            parts[i].code->instructions + parts[i].offset, (uint8_t)parts[i].owner};
-    struct thread_state t = {0, n ? &frames[n - 1] : NULL};
-    return gs_sites_here(&sites, (uintptr_t)&t, whole, asked);
+    thread.frame = n ? &frames[n - 1] : NULL;
 }
 
 static uint32_t here(const struct part *parts, size_t n, bool whole)
 {
-    return here_asked(parts, n, whole, NULL);
+    stand(parts, n);
+    return gs_sites_here(&sites, (uintptr_t)&thread, whole, false);
 }
 
 #define HERE(whole, ...)                                                                           \
@@ -240,25 +241,112 @@ static void test_only_a_shim_beyond_the_kept_frames_is_no_cut(void)
 
 /* ---- where it was asked to let go ---- */
 
-static struct gs_glimpse glimpse_of(size_t i, const struct code *code, unsigned offset)
-{
-    return (struct gs_glimpse){
-        1, {{(uintptr_t)&frames[i], (uintptr_t)code, (uintptr_t)code->instructions + offset}}};
-}
+#define ASK(...)                                                                                   \
+    (stand((struct part[]){__VA_ARGS__},                                                           \
+           sizeof((struct part[]){__VA_ARGS__}) / sizeof(struct part)),                            \
+     gs_sites_ask(&sites, (uintptr_t)&thread))
+
+#define KEPT(whole, ...)                                                                           \
+    (stand((struct part[]){__VA_ARGS__},                                                           \
+           sizeof((struct part[]){__VA_ARGS__}) / sizeof(struct part)),                            \
+     gs_sites_here(&sites, (uintptr_t)&thread, whole, true))
 
 static void test_who_kept_it_did_so_where_it_was_asked(void)
 {
-    const struct part now[] = {{&f, 2, 0}, {&g, 8, 0}, {&f, 6, 0}};
-    begin();
     for (int whole = 0; whole < 2; whole++) {
-        struct gs_glimpse asked = glimpse_of(1, &g, 4);
-        uint32_t site = here_asked(now, 3, whole, &asked);
+        begin();
+        ASK({&f, 2, 0}, {&g, 4, 0});
+        uint32_t site = KEPT(whole, {&f, 2, 0}, {&g, 8, 0}, {&f, 6, 0});
         CHECK_EQUAL(site, HERE(false, {&f, 2, 0}, {&g, 4, 0}));
-        asked = glimpse_of(1, &f, 4); /* it has returned, and its frame is another's */
-        CHECK_EQUAL(here_asked(now, 3, whole, &asked), here(now, 3, whole));
-        asked.n = 0;
-        CHECK_EQUAL(here_asked(now, 3, whole, &asked), here(now, 3, whole));
+        gs_sites_close(&sites, unpin);
+        CHECK_EQUAL(f.refs, 1);
+        CHECK_EQUAL(g.refs, 1);
     }
+}
+
+static void test_a_function_that_was_seen_before_may_have_returned(void)
+{
+    begin();
+    uint32_t before = HERE(false, {&f, 2, 0}, {&g, 4, 0});
+    ASK({&f, 2, 0}, {&no_code, 0, 3}, {&g, 4, 0});
+    CHECK_EQUAL(KEPT(false, {&f, 8, 0}), before);
+    gs_sites_close(&sites, unpin);
+}
+
+static void fill_text(struct gs_code_text *to, size_t *size)
+{
+    static struct gs_sites_block *block;
+    static _Alignas(8) char bytes[8192];
+    block = (struct gs_sites_block *)bytes;
+    *size = gs_sites_tell(&sites, block, sizeof bytes);
+    const struct gs_code *code = (const struct gs_code *)(block + 1);
+    const char *text = (const char *)(code + 1);
+    while (code->number + 1 < block->codes) {
+        size_t all = sizeof *code + code->name + code->file + code->lines;
+        code = (const struct gs_code *)((const char *)code + ((all + 3) & ~(size_t)3));
+        text = (const char *)(code + 1);
+    }
+    to->first_line = code->first_line;
+    memcpy(to->name, text, to->name_size = code->name);
+    memcpy(to->file, text + code->name, to->file_size = code->file);
+    to->lines = (struct gs_text){text + code->name + code->file, code->lines};
+}
+
+/* The hook of the release must not look at code that nothing keeps: it may be freed. */
+static void test_a_function_that_was_never_seen_may_be_gone(void)
+{
+    static struct gs_code_text text;
+    size_t size;
+    begin();
+    struct code gone = g;
+    ASK({&f, 2, 0}, {&gone, 4, 0});
+    memset(&gone, 0xa5, sizeof gone);
+    uint32_t site = KEPT(true, {&f, 8, 0});
+    CHECK_EQUAL(depth(site), 2);
+    CHECK_EQUAL(sites.list[site].offset, 4);
+    CHECK_EQUAL(sites.list[sites.list[site].parent].offset, 2);
+    fill_text(&text, &size);
+    CHECK_EQUAL(text.first_line, 20);
+    CHECK(text.name_size == 1 && text.name[0] == 'g');
+    CHECK(text.file_size == 7 && memcmp(text.file, "prog.py", 7) == 0);
+    CHECK(text.lines.size == 3 && memcmp(text.lines.text, "abc", 3) == 0);
+    CHECK_EQUAL(f.refs, 2);
+    CHECK_EQUAL(g.refs, 1);
+    /* The same again, which is known by now. */
+    gone = g;
+    ASK({&f, 2, 0}, {&gone, 4, 0});
+    CHECK_EQUAL(KEPT(true, {&f, 8, 0}), site);
+    CHECK_EQUAL(atomic_load(&sites.n_codes), 2);
+    gs_sites_close(&sites, unpin);
+    CHECK_EQUAL(f.refs, 1);
+}
+
+static void test_what_cannot_be_told_is_where_it_ended(void)
+{
+    begin();
+    ASK({&f, 2, 0}, {&g, 4, 0});
+    thread.frame = NULL; /* another thread's */
+    CHECK_EQUAL(gs_sites_here(&sites, (uintptr_t)&thread, true, true), GS_NO_SITE);
+    ASK({&f, 2, 0}, {&g, 4, 0});
+    uint32_t site = KEPT(true, {&g, 8, 0}, {&f, 6, 0});
+    CHECK_EQUAL(site, HERE(true, {&g, 8, 0}, {&f, 6, 0}));
+    /* Torn: an instruction that this code does not have. */
+    ASK({&f, 2, 0}, {&g, 4, 0});
+    sites.asked.glimpse.at[0].instr = (uintptr_t)g.instructions + sizeof g.instructions;
+    CHECK_EQUAL(KEPT(true, {&f, 8, 0}), HERE(true, {&f, 2, 0}));
+    gs_sites_close(&sites, unpin);
+}
+
+static void test_texts_that_find_no_room_are_left_out(void)
+{
+    struct code many = g;
+    begin();
+    for (uint32_t line = 1; line < GS_FAR_TEXTS / 16; line++) {
+        many.first_line = line;
+        ASK({&f, 2, 0}, {&many, 4, 0});
+        CHECK(KEPT(true, {&f, 8, 0}) != GS_NO_SITE);
+    }
+    CHECK(sites.texts_size > GS_FAR_TEXTS - 64 && sites.texts_size <= GS_FAR_TEXTS);
     gs_sites_close(&sites, unpin);
 }
 
@@ -484,6 +572,10 @@ int main(void)
     RUN(test_short_stacks_are_cut_and_say_so);
     RUN(test_only_a_shim_beyond_the_kept_frames_is_no_cut);
     RUN(test_who_kept_it_did_so_where_it_was_asked);
+    RUN(test_a_function_that_was_seen_before_may_have_returned);
+    RUN(test_a_function_that_was_never_seen_may_be_gone);
+    RUN(test_what_cannot_be_told_is_where_it_ended);
+    RUN(test_texts_that_find_no_room_are_left_out);
     RUN(test_when_sites_run_out_the_rest_is_counted);
     RUN(test_when_code_runs_out_the_rest_is_counted);
     RUN(test_frames_that_are_no_code_cannot_fill_the_room);
