@@ -153,6 +153,7 @@ class Conversion:
         if self._end is None and (ends := np.flatnonzero(kind == spool.END)).size:
             self._end = int(time[ends[0]])
             self._switches_end = int(arg[ends[0]])
+            self._ticks.end(self._end)
 
     def _hear(
         self,

@@ -56,6 +56,10 @@ class Ticks:
         self._locate(over)
         self._write(bisect_right(self._times, min([settled_ns, *(loss[0] for loss in self._losses)])))
 
+    def end(self, end_ns: int) -> None:
+        """Take in when the trace ended, which may be heard of after a tick that came later."""
+        self._times = [min(time, max(end_ns, self._written_until)) for time in self._times]
+
     def close(self, end_ns: int, switches: int) -> bool:
         """Write what is left; return whether a row had to be added, since losses were told after all ticks.
 
@@ -63,8 +67,7 @@ class Ticks:
             end_ns: the end of the trace.
             switches: of the GIL, since the last tick.
         """
-        # The end may have been heard of after a tick that came late.
-        self._times = [min(time, max(end_ns, self._written_until)) for time in self._times]
+        self.end(end_ns)
         last = self._times[-1] if self._times else self._written_until
         added = any(until > last for _, until, _ in self._losses) or (bool(self._losses) and not self._times)
         if added:

@@ -9,7 +9,7 @@ import pytest
 
 import gilscope
 from gilscope import analysis, report
-from tests.support.programs import HOLDING, run_threads, spin
+from tests.support.programs import HOLDING, run_threads, spin, take_turns
 
 INTERVAL_NS = 5_000_000
 
@@ -31,7 +31,7 @@ def check_sums(t) -> None:
 
 def test_two_busy_threads_take_turns_of_an_interval():
     with gilscope.trace(None, edges="exact", switch_interval=0.005) as t:
-        run_threads(lambda: spin(0.4), lambda: spin(0.4), names=("a", "b"))
+        take_turns(("a", "b"), 30)
 
     check_sums(t)
     h = analysis.handoffs(t)

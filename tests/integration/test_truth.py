@@ -12,7 +12,7 @@ import pytest
 import gilscope
 from gilscope import analysis
 from tests.support import invariants
-from tests.support.programs import HOLDING, RELEASING, run_threads, spin
+from tests.support.programs import HOLDING, RELEASING, run_threads, spin, take_turns
 
 TOLERANCE_NS = 200_000
 
@@ -107,7 +107,7 @@ def test_a_thread_that_waits_for_a_long_hold_waits_for_what_is_left_of_it():
 
 def test_two_busy_threads_take_turns_by_force():
     with gilscope.trace(None, edges="exact", switch_interval=0.005) as t:
-        run_threads(lambda: spin(0.3), lambda: spin(0.3), names=("a", "b"))
+        take_turns(("a", "b"), 20)
 
     invariants.check(t)
     handoffs = t.handoffs.to_pandas()

@@ -46,3 +46,23 @@ def run_threads(*targets, names: tuple[str, ...] = ()) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def take_turns(names: tuple[str, ...], n: int) -> list[int]:
+    """Let threads of these names compute until they have had ``n`` turns together; return how many each had.
+
+    A turn begins when a thread finds that another one has computed since it did: however busy the machine is,
+    and whatever it takes, the GIL has changed hands so many times by then.
+    """
+    turns, last, everybody = [0] * len(names), [-1], threading.Barrier(len(names))
+
+    def work(me: int) -> None:
+        everybody.wait()
+        while sum(turns) < n:
+            if last[0] != me:
+                last[0] = me
+                turns[me] += 1
+            sum(range(100))
+
+    run_threads(*[lambda me=me: work(me) for me in range(len(names))], names=names)
+    return turns

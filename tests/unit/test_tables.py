@@ -59,6 +59,17 @@ def test_what_comes_after_the_end_is_left_out(convert):
     assert totals.transitions == 0
 
 
+def test_a_tick_after_the_end_is_of_the_end_also_where_the_end_is_read_later(convert, monkeypatch):
+    monkeypatch.setattr(tables, "CHUNK_TICKS", 1)
+    after = [(END, 0, 0, 300), (ACQUIRE, 0, 0, 450)]
+    recording, totals = convert(
+        Spool().batch(400, [*BEGUN, (RELEASE, 0, 0, 150)]).batch(500, after).last(500)
+    )
+
+    assert totals.duration_ns == 200
+    assert rows(recording, "samples", "time_ns") == [(200,), (200,)]
+
+
 def test_open_holds_and_waits_end_with_the_trace(convert):
     recording, _ = convert(
         Spool().batch(400, [*BEGUN, *appears(1, 9, 120), (REQUEST, 1, 5000, 120), (END, 0, 0, 300)]).last(500)

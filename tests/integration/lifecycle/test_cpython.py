@@ -1,6 +1,7 @@
 """CPython's own tests under ``gilscope run``, a few of them; ``python -m tests.stress.cpython`` runs more."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,7 +17,9 @@ def need(name):
 @pytest.mark.parametrize("name", ["test_thread", "test_fork1", "test_threadedtempfile"])
 def test_outcomes_are_as_without_gilscope(tmp_path, name):
     need(name)
-    bare, traced = (cpython.run(name, tmp_path, traced=traced) for traced in (False, True))
+    # Beside each other: they sleep most of the time.
+    with ThreadPoolExecutor() as pool:
+        bare, traced = pool.map(lambda traced: cpython.run(name, tmp_path, traced=traced), (False, True))
     assert "ok" in bare.outcomes.values(), bare.log.read_text()
     assert cpython.differences(bare, traced) == [], traced.log.read_text()
     assert gilscope.load(tmp_path / f"{name}.gilscope").metadata["transitions"] > 0

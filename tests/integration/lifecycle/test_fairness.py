@@ -1,35 +1,15 @@
 """Who gets the GIL next is as fair with the hooks as without: turns are counted, not time."""
 
 import sys
-import threading
 from contextlib import nullcontext
 
 import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import run_threads
+from tests.support.programs import take_turns
 
-THREADS, TURNS = 4, 600
-
-
-def take_turns() -> list[int]:
-    """Let threads compute until they have had so many turns together; return how many each had.
-
-    A turn begins when a thread finds that another one has computed since it did.
-    """
-    turns, last, everybody = [0] * THREADS, [-1], threading.Barrier(THREADS)
-
-    def work(me: int) -> None:
-        everybody.wait()
-        while sum(turns) < TURNS:
-            if last[0] != me:
-                last[0] = me
-                turns[me] += 1
-            sum(range(100))
-
-    run_threads(*[lambda me=me: work(me) for me in range(THREADS)], names=tuple("abcd"))
-    return turns
+NAMES, TURNS = tuple("abcd"), 600
 
 
 @pytest.mark.parametrize("traced", [False, True], ids=["bare", "traced"])
@@ -38,18 +18,18 @@ def test_four_busy_threads_each_get_their_turns(traced):
     sys.setswitchinterval(0.0005)
     try:
         with gilscope.trace(None, quiet=True) if traced else nullcontext() as t:
-            turns = take_turns()
+            turns = take_turns(NAMES, TURNS)
     finally:
         sys.setswitchinterval(interval)
 
     # Whoever is forced out waits for another. Were that one drawn by lot, a thread would have 150 of 600
     # turns, give or take sqrt(600 * 1/4 * 3/4) = 11, and half of them less than once in 10^9 runs.
-    assert min(turns) > TURNS / THREADS / 2, turns
+    assert min(turns) > TURNS / len(NAMES) / 2, turns
     if traced:
         invariants.check(t)
         runs = t.intervals.to_pandas().query("state == 'run'").groupby("thread").size()
         names = t.threads.to_pandas().set_index("name")["thread"]
         # The trace saw each turn, and those that ended before the thread came to look.
-        assert all(runs[names[name]] >= mine for name, mine in zip("abcd", turns, strict=True))
+        assert all(runs[names[name]] >= mine for name, mine in zip(NAMES, turns, strict=True))
         # Most were asked for: it is force that takes the GIL from a thread that computes.
         assert t.handoffs.to_pandas()["forced"].sum() > TURNS / 2
