@@ -95,8 +95,8 @@ def _costs(rows: pd.DataFrame, in_all: int, texts: _Texts, *, source: bool) -> s
     ]
     words = (
         "A hold belongs to the program's line at which it ended, or at which it was asked to and went on. "
-        "Inflicted is what other threads waited during its holds, overhead what they waited afterwards, while "
-        "the GIL was free."
+        "Inflicted is what other threads waited during its holds, overhead what they waited afterwards, "
+        "while the GIL was free."
     )
     more = f"\n<p>and {in_all - len(rows):,} more, less costly</p>" if in_all > len(rows) else ""
     how = "" if source else _HOW
