@@ -115,6 +115,8 @@ class Sites:
         for which in np.split(order, np.flatnonzero(np.diff(sites["code"][order])) + 1):
             code = self._codes[int(sites["code"][which[0]])]
             start, of_line = lines(code.table, code.first_line)
+            # Up to 3.12 the jump at the end of a loop may have no line: it belongs to the one before it.
+            of_line = of_line[np.maximum.accumulate(np.where(of_line > 0, np.arange(len(of_line)), 0))]
             at = np.searchsorted(start, sites["offset"][which], side="right") - 1
             line[which] = np.where(at < 0, code.first_line, of_line[np.maximum(at, 0)])
         return line

@@ -7,6 +7,7 @@ Usage: ``python -m tests.stress.many [--cycles N] [--at-once N] [--in-sequence N
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import re
 import sys
@@ -35,7 +36,14 @@ def resident_kb() -> int:
 def left() -> tuple[int, int, list[int]]:
     """Return what a recording could leave behind: descriptors, threads, and what patched slots hold."""
     slots = _core.prove(probe=True, observe=False)["slots"]
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), slots
+    return len(os.listdir("/proc/self/fd")), threads_at_work(), slots
+
+
+def threads_at_work() -> int:
+    """Return how many threads there are; one that was joined is listed until the kernel is done with it."""
+    exiting = 4  # PF_EXITING of the flags in proc(5)
+    stats = [Path(task).read_text() for task in glob.glob("/proc/self/task/*/stat")]
+    return sum(not int(stat.rsplit(")", 1)[1].split()[6]) & exiting for stat in stats)
 
 
 def cycles(n: int) -> str:

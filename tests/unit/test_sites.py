@@ -50,6 +50,16 @@ def test_what_is_described_becomes_rows(tmp_path):
     assert rows == [("run", 0, 2), ("wait", 5, 2), ("run", 8, 3)]
 
 
+def test_an_instruction_without_a_line_belongs_to_the_one_before(tmp_path):
+    none, next_line = b"\xf8", b"\xd8\x00\x00"
+    code = (0, 3, "f", "prog.py", none + next_line + none + none)
+    s = Spool().describe([code], [(3, 1, 0, 0), (4, 1, 0, 2), (5, 1, 0, 4), (6, 1, 0, 6)])
+
+    found = converted(story(s, 3, 6), tmp_path)
+
+    assert found.sites["line"].to_pylist() == [None, None, 4, 4, 4]
+
+
 def row(site, parent, function, file, line, first_line):
     keys = ("site", "parent", "function", "file", "line", "first_line")
     return dict(zip(keys, (site, parent, function, file, line, first_line), strict=True))
