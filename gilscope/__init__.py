@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gilscope import analysis, plots
     from gilscope.sweeping import sweep
+    from gilscope.watching import watch
 
     __version__: str
 
@@ -46,6 +47,7 @@ __all__ = [
     "plots",
     "sweep",
     "trace",
+    "watch",
 ]
 
 
@@ -59,6 +61,10 @@ def __getattr__(name: str) -> Any:
         from gilscope.sweeping import sweep
 
         return sweep
+    if name == "watch":
+        from gilscope.watching import watch
+
+        return watch
     if name == "__version__":
         from importlib.metadata import version
 

@@ -36,7 +36,7 @@ class OptionError(GilscopeError, ValueError):
 
 
 class TraceActiveError(GilscopeError, RuntimeError):
-    """A second trace was started while one is active in this process."""
+    """A second trace or watch was started while one is active in this process."""
 
 
 class TraceStateError(GilscopeError, RuntimeError):
@@ -56,7 +56,7 @@ class TraceFormatError(GilscopeError, ValueError):
 
 
 class EdgesUnavailableError(GilscopeError, RuntimeError):
-    """``edges="exact"`` was asked for where the probe cannot be installed."""
+    """``edges="exact"`` or a watch was asked for where the probe cannot be installed."""
 
 
 class UnsupportedInterpreterError(GilscopeError, RuntimeError):

@@ -51,13 +51,13 @@ class Options:
             raise OptionError(f"edges must be one of {', '.join(map(repr, EDGES))}, not {edges!r}")
         self.path = None if path is None else Path(os.fsdecode(path))
         self.edges = edges
-        self.period = None if period is None else _seconds("period", period, _LEAST_PERIOD_S, _MOST_S)
+        self.period = None if period is None else seconds_between("period", period, _LEAST_PERIOD_S, _MOST_S)
         self.switch_interval = None if switch_interval is None else valid_interval(switch_interval)
         self.overwrite = bool(overwrite)
         self.quiet = bool(quiet)
         self.children = bool(children)
         self.sites = bool(sites)
-        self.stacks_over = _seconds("stacks_over", stacks_over, 0.0, _MOST_S)
+        self.stacks_over = seconds_between("stacks_over", stacks_over, 0.0, _MOST_S)
 
     def of_children(self) -> dict[str, Any]:
         """Return what is told to child processes, as arguments of theirs; JSON can hold it."""
@@ -82,10 +82,15 @@ def valid_interval(seconds: float) -> float:
     Raises:
         OptionError: it is none.
     """
-    return _seconds("switch_interval", seconds, 1e-6, _MOST_INTERVAL_S)
+    return seconds_between("switch_interval", seconds, 1e-6, _MOST_INTERVAL_S)
 
 
-def _seconds(name: str, value: object, least: float, most: float) -> float:
+def seconds_between(name: str, value: object, least: float, most: float) -> float:
+    """Return a number of seconds that is in bounds.
+
+    Raises:
+        OptionError: it is none.
+    """
     expected = f"{name} must be a number of seconds from {least:g} to {most:g}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise OptionError(f"{expected}, not {value!r}")

@@ -57,8 +57,11 @@ def refuse_where_impossible() -> None:
         )
 
 
-def _refuse_elsewhere() -> None:
+def refuse_elsewhere(what: str = "a trace") -> None:
     """Say in words that a trace is begun in the main interpreter.
+
+    Args:
+        what: is to begin.
 
     Raises:
         UnsupportedInterpreterError: this is another one, into which the core cannot be loaded.
@@ -69,8 +72,8 @@ def _refuse_elsewhere() -> None:
         if "interpreter" not in str(error):
             raise
         raise UnsupportedInterpreterError(
-            f"a trace is begun in the main interpreter, and this is another one ({error}). Begin it there: "
-            "the threads and GILs of all interpreters are in it"
+            f"{what} is begun in the main interpreter, and this is another one ({error}). Begin it there: "
+            "the threads of all interpreters that share its GIL are in it"
         ) from error
 
 
@@ -181,7 +184,7 @@ class Session:
                 "a trace is active in this process already; end it first, there is one GIL to trace"
             )
         refuse_where_impossible()
-        _refuse_elsewhere()
+        refuse_elsewhere()
         exact, reason = _prove(options.edges)
         self.options = options
         self.pid = os.getpid()

@@ -19,10 +19,11 @@ settings.register_profile("brief", max_examples=15)
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """Blame a trace, a hook or a switch interval that stays on the test that left it."""
+    """Blame a trace, a watch, a hook or a switch interval that stays on the test that left it."""
     delete, interval = threading.Thread._delete, sys.getswitchinterval()
     assert session.active() is None
     yield
     assert session.active() is None
+    assert "gilscope.watch" not in [thread.name for thread in threading.enumerate()]
     assert threading.Thread._delete is delete
     assert sys.getswitchinterval() == interval

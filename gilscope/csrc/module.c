@@ -10,6 +10,7 @@
 
 #include "caller.h"
 #include "clock.h"
+#include "module.h"
 #include "recorder.h"
 #include "tell.h"
 
@@ -45,7 +46,7 @@ static int switch_interval_us(uint64_t *interval_us)
     return 0;
 }
 
-static int fill_caller(struct gs_options *o)
+int gs_module_fill_caller(struct gs_options *o)
 {
     o->python_hex = running_version();
     o->tstate = PyThreadState_Get();
@@ -55,7 +56,7 @@ static int fill_caller(struct gs_options *o)
     return switch_interval_us(&o->interval_us);
 }
 
-static PyObject *raise_outcome(const struct gs_outcome *out, const char *path)
+PyObject *gs_module_raise(const struct gs_outcome *out, const char *path)
 {
     switch (out->failure) {
     case GS_BUSY:
@@ -135,13 +136,13 @@ static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
                            .whole_over_ns = whole_over_ns};
     struct gs_outcome out = {0};
     PyObject *result = NULL;
-    if (spool && !PyErr_Occurred() && fill_caller(&o) == 0) {
+    if (spool && !PyErr_Occurred() && gs_module_fill_caller(&o) == 0) {
         if (locate)
             start_located(&o, &out);
         else
             gs_recorder_start(&o, &out);
         result = out.failure
-                     ? raise_outcome(&out, spool)
+                     ? gs_module_raise(&out, spool)
                      : Py_BuildValue("ks", (unsigned long)gs_recorder_active(), out.no_sites);
     }
     Py_DECREF(path);
@@ -210,7 +211,7 @@ static PyObject *core_prove(PyObject *self, PyObject *args, PyObject *kwargs)
     struct gs_options o = {0};
     int probe, observe;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "pp:prove", keywords, &probe, &observe) ||
-        fill_caller(&o) != 0)
+        gs_module_fill_caller(&o) != 0)
         return NULL;
     o.probe = probe;
     o.observe = observe;
@@ -218,7 +219,7 @@ static PyObject *core_prove(PyObject *self, PyObject *args, PyObject *kwargs)
     struct gs_outcome out;
     gs_recorder_prove(&o, &layout, &out);
     if (out.failure)
-        return raise_outcome(&out, NULL);
+        return gs_module_raise(&out, NULL);
     PyObject *slots = slots_hold(probe ? gs_probe_slots() : 0);
     if (!slots)
         return NULL;
@@ -349,7 +350,7 @@ static double located_cost(unsigned n, double bare_ns)
     struct gs_caller caller = {0};
     struct gs_options o = {.known = &caller.known, .pin = gs_caller_pin, .unpin = gs_caller_unpin};
     double hooked = NAN;
-    if (gs_caller_know(&caller, why, sizeof why) && fill_caller(&o) == 0)
+    if (gs_caller_know(&caller, why, sizeof why) && gs_module_fill_caller(&o) == 0)
         hooked = gs_recorder_located_cost(&o, n);
     PyErr_Clear();
     gs_caller_forget(&caller);
@@ -419,7 +420,7 @@ static int core_exec(PyObject *module)
         add_error(module, &probe_error, "ProbeError", "gilscope._core.ProbeError") < 0 ||
         add_error(module, &states_error, "StatesError", "gilscope._core.StatesError") < 0)
         return -1;
-    return 0;
+    return PyModule_AddFunctions(module, gs_watching_methods);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "gils.h"
 #include "got.h"
+#include "watch.h"
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -257,19 +258,29 @@ static __attribute__((noinline)) void other_is_forced(pthread_cond_t *cond)
 
 /* ---- the hooks ---- */
 
+/* Where there is a watch, and no trace. */
+static int on_watched_signal(pthread_cond_t *cond)
+{
+    gs_watch_signal(cond);
+    return pthread_cond_signal(cond);
+}
+
 static int on_signal(pthread_cond_t *cond)
 {
-    if (cond == atomic_load_explicit(&probe.switch_cond, memory_order_acquire))
+    if (cond == atomic_load_explicit(&probe.switch_cond, memory_order_acquire)) {
         note_acquire(0, 0);
-    else if (cond == atomic_load_explicit(&probe.cond, memory_order_acquire))
+        return pthread_cond_signal(cond);
+    }
+    if (cond == atomic_load_explicit(&probe.cond, memory_order_acquire))
         note_release();
     else if (others_known())
         other_signals(cond);
-    return pthread_cond_signal(cond);
+    return on_watched_signal(cond);
 }
 
 static int on_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
 {
+    gs_watch_wait(cond);
     if (cond != atomic_load_explicit(&probe.cond, memory_order_acquire))
         return others_known() ? other_waits(cond, mutex, until)
                               : pthread_cond_timedwait(cond, mutex, until);
@@ -444,8 +455,22 @@ static int learn_signal(pthread_cond_t *cond)
     return pthread_cond_signal(cond);
 }
 
+/* ---- which hooks there are: each set does what those before it do, and more ---- */
+
+static void *const nothing[N_NAMES];
+static void *const learners[N_NAMES] = {[SIGNAL] = (void *)learn_signal};
+static void *const watchers[N_NAMES] = {[SIGNAL] = (void *)on_watched_signal,
+                                        [TIMEDWAIT] = (void *)on_timedwait};
 static void *const hooks[N_NAMES] = {(void *)on_signal, (void *)on_timedwait, (void *)on_wait,
                                      (void *)on_init};
+static void *const *in_place = nothing;
+static bool traced, watched; /* who wants hooks */
+
+static bool is_ours(const struct gs_got_slot *slot, const void *function)
+{
+    int n = slot->name;
+    return function && (function == learners[n] || function == watchers[n] || function == hooks[n]);
+}
 
 /* ---- putting them in and out ---- */
 
@@ -453,19 +478,24 @@ static void *const hooks[N_NAMES] = {(void *)on_signal, (void *)on_timedwait, (v
 static bool put_in(struct gs_got_page *last, struct gs_got_slot *slot, void *hook)
 {
     for (int attempt = 0; attempt < 8; attempt++) {
-        slot->before = __atomic_load_n(slot->where, __ATOMIC_SEQ_CST);
-        if (slot->before == hook || gs_got_swap(last, slot->where, slot->before, hook))
+        void *there = __atomic_load_n(slot->where, __ATOMIC_SEQ_CST);
+        if (!is_ours(slot, there))
+            slot->before = there;
+        if (there == hook || gs_got_swap(last, slot->where, there, hook))
             return true;
     }
     return false;
 }
 
-/* False where the slot no longer holds the hook. Another tool has put its own function over ours:
- * it still calls ours, which then only passes calls on. Or a thread was inside its first call, and
- * the dynamic linker then wrote the function's address over ours. */
-static bool take_out(struct gs_got_page *last, struct gs_got_slot *slot, void *hook)
+/* Puts back what there was before, or fewer hooks. False where the slot no longer holds the hook.
+ * Another tool has put its own function over ours: it still calls ours, which then only passes
+ * calls on. Or a thread was inside its first call, and the dynamic linker then wrote the function's
+ * address over ours. */
+static bool take_out(struct gs_got_page *last, struct gs_got_slot *slot, void *hook, void *instead)
 {
-    return slot->before == hook || gs_got_swap(last, slot->where, hook, slot->before);
+    void *to = instead ? instead : slot->before;
+    return hook == to ? __atomic_load_n(slot->where, __ATOMIC_SEQ_CST) == hook
+                      : gs_got_swap(last, slot->where, hook, to);
 }
 
 static bool in_one_object(const void *a, const void *b)
@@ -505,6 +535,18 @@ static bool find_slots(const void *inside, char *why, size_t why_size)
     return true;
 }
 
+/* From the hooks in `from` to those in `to`, which are fewer. */
+static bool shrink(void *const from[N_NAMES], void *const to[N_NAMES], int n)
+{
+    bool all = true;
+    struct gs_got_page last = {0};
+    for (int i = 0; i < n; i++)
+        if (from[slots[i].name])
+            all &= take_out(&last, &slots[i], from[slots[i].name], to[slots[i].name]);
+    in_place = to;
+    return all;
+}
+
 static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
 {
     struct gs_got_page last = {0};
@@ -512,31 +554,32 @@ static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
         void *hook = hook_of[slots[i].name];
         if (!hook || put_in(&last, &slots[i], hook))
             continue;
-        while (i-- > 0)
-            if (hook_of[slots[i].name])
-                take_out(&last, &slots[i], hook_of[slots[i].name]);
+        shrink(hook_of, in_place, i);
         snprintf(why, why_size,
                  "the page that holds the interpreter's slots cannot be made writable "
                  "(a security module, or seccomp)");
         return false;
     }
+    in_place = hook_of;
     return true;
 }
 
-static bool take_out_all(void *const hook_of[N_NAMES])
+static bool take_out_all(void)
 {
-    bool all = true;
-    struct gs_got_page last = {0};
-    for (int i = 0; i < n_slots; i++)
-        if (hook_of[slots[i].name])
-            all &= take_out(&last, &slots[i], hook_of[slots[i].name]);
-    return all;
+    return shrink(in_place, traced ? hooks : watched ? watchers : nothing, n_slots);
 }
 
-bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
-                    size_t why_size)
+/* Also of a fork in mid-lesson, of which whoever forks may know nothing. */
+static void register_fork_handler(void)
 {
-    static void *const learners[N_NAMES] = {[SIGNAL] = (void *)learn_signal};
+    static bool registered;
+    if (!registered)
+        registered = pthread_atfork(NULL, NULL, gs_probe_abandon) == 0;
+}
+
+static bool take_lesson(const struct gs_gil_calls *calls, char *why, size_t why_size)
+{
+    register_fork_handler();
     if (n_slots == 0 && !find_slots(calls->inside, why, why_size))
         return false;
     if (!put_in_all(learners, why, why_size))
@@ -545,7 +588,22 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
     lesson.seen = 0;
     calls->release_and_retake();
     lesson.on = false;
-    take_out_all(learners);
+    take_out_all();
+    return true;
+}
+
+bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
+                    size_t why_size)
+{
+    while (in_place == learners) /* of a thread that needs the GIL to end its lesson */
+        calls->release_and_retake();
+    if (in_place != nothing) {
+        lesson.seen = 2;
+        lesson.conds[0] = learnt_cond;
+        lesson.conds[1] = learnt_switch_cond;
+    } else if (!take_lesson(calls, why, why_size)) {
+        return false;
+    }
     if (lesson.seen < 2 || !gs_layout_conds(l, lesson.conds[0], lesson.conds[1])) {
         snprintf(why, why_size,
                  "expected a release and an acquire to signal the two conditions of the GIL at %p, "
@@ -561,7 +619,7 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
 bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size)
 {
     probe.layout = *l;
-    return put_in_all(hooks, why, why_size);
+    return traced = put_in_all(hooks, why, why_size);
 }
 
 void gs_probe_begin(uint32_t switches, bool recording)
@@ -602,7 +660,8 @@ uint32_t gs_probe_end(uint32_t switches, bool recording)
 
 bool gs_probe_remove(void)
 {
-    return take_out_all(hooks);
+    traced = false;
+    return take_out_all();
 }
 
 void gs_probe_abandon(void)
@@ -612,7 +671,23 @@ void gs_probe_abandon(void)
     pthread_mutex_init(&registry.mutex, NULL); /* a thread that is not here may have held it */
     atomic_store(&registry.on, false);
     gs_gils_forget();
-    take_out_all(hooks);
+    traced = watched = false;
+    take_out_all();
+}
+
+/* ---- for a watch ---- */
+
+pthread_cond_t *gs_probe_watch(char *why, size_t why_size)
+{
+    watched = traced || put_in_all(watchers, why, why_size);
+    return watched ? learnt_cond : NULL;
+}
+
+void gs_probe_unwatch(void)
+{
+    wait_for_hooks(learnt_cond);
+    watched = false;
+    take_out_all();
 }
 
 int gs_probe_slots(void)

@@ -17,7 +17,8 @@ struct gs_gil_calls {
 };
 
 /* Puts listening hooks in for a moment, lets the GIL go and takes it back once, and so learns the
- * addresses of its two conditions. Checks them against the layout. The caller holds the GIL.
+ * addresses of its two conditions; with hooks of ours in, they are known. Checks them against the
+ * layout. The caller holds the GIL.
  * Returns true, or writes into `why` what stands in the way; nothing is then left changed. */
 bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
                     size_t why_size);
@@ -39,13 +40,23 @@ uint32_t gs_probe_end(uint32_t switches, bool recording);
  * inside a hook. Any thread, with or without the GIL; gs_probe_end() still follows. */
 void gs_probe_rest(void);
 
-/* Puts back what the slots held. A slot that someone else has changed meanwhile stays as it is;
- * then it returns false, and transitions may have gone by unseen. */
+/* Puts back what the slots held, or the hooks of a watch. A slot that someone else has changed
+ * meanwhile stays as it is; then it returns false, and transitions may have gone by unseen. */
 bool gs_probe_remove(void);
 
-/* In a forked child, before anything else runs there: like end and remove, but nobody to wait for.
- */
+/* Runs in each forked child before anything else does there: like end and remove, also for a watch,
+ * but nobody to wait for. */
 void gs_probe_abandon(void);
+
+/* Puts in the hooks that watch.c needs, in a trace or without one; the caller holds the GIL, and
+ * gs_probe_learn() has returned true. Returns the condition on which those wait who want the GIL,
+ * or NULL, and then `why` says what stands in the way. */
+pthread_cond_t *gs_probe_watch(char *why, size_t why_size);
+
+/* Waits until no thread is inside what watch.c does under the GIL's mutex, and puts back what the
+ * slots held, or the hooks of a trace. The caller holds the GIL, and has closed the watch's gate.
+ */
+void gs_probe_unwatch(void);
 
 /* Says where records go from now on, those of hooks and those of gs_probe_emit(), and numbers the
  * threads anew. The caller holds the GIL, and no hook is recording. `nudge` may be NULL. */

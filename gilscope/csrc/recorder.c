@@ -37,13 +37,11 @@ static struct {
 /* ---- fork ---- */
 
 /* The child has neither the sampler nor anybody to wait for. It gives up the parent's recording
- * before any of its own code runs. */
+ * before any of its own code runs; its hooks are given up by probe.c. */
 static void after_fork_in_child(void)
 {
     if (!atomic_load(&now.busy))
         return;
-    if (now.recording && now.probing)
-        gs_probe_abandon();
     now.recording = false;
     gs_ring_close(&now.ring);
     /* Without the GIL no reference can be given back: code that was seen stays. */

@@ -36,6 +36,18 @@ def test_measuring_while_recording(recording):
         _core.event_cost(10)
 
 
+def test_a_second_watch():
+    number, nowhere = _core.watch_begin(10**12, 0)
+    assert nowhere == ""
+    with pytest.raises(RuntimeError, match="a watch is on"):
+        _core.watch_begin(10**12, 0)
+    _core.watch_end(number + 1)
+    assert _core.watch_counts(number) == (0, 0)
+    assert _core.watch_counts(number + 1) is None
+    _core.watch_end(number)
+    assert _core.watch_take(number, 0) == []
+
+
 def test_a_spool_that_cannot_be_made(tmp_path):
     with pytest.raises(FileNotFoundError) as refused:
         start(tmp_path / "none" / "spool")
@@ -69,6 +81,10 @@ def test_a_cost_of_nothing(n):
         lambda: _core.name_thread("1", 2, "name"),
         lambda: _core.note_interval("slow", 0.001, "file.py", 3),
         lambda: _core.event_cost("many"),
+        lambda: _core.watch_begin("soon", 0),
+        lambda: _core.watch_end(None),
+        lambda: _core.watch_take(1),
+        lambda: _core.watch_counts("all"),
     ],
 )
 def test_arguments_of_another_kind(call):

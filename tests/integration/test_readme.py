@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import gilscope
+from tests.support.programs import python
 
-README = Path(__file__).parents[2] / "README.md"
+CHECKOUT = Path(__file__).parents[2]
+README = CHECKOUT / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
 
 
@@ -25,3 +27,21 @@ def test_other_libraries_read_a_trace(tmp_path, library):
     )
 
     assert "p99_ns" in done.stdout or "count" in done.stdout
+
+
+@pytest.mark.parametrize(("held_s", "status"), [(0, 0), (0.2, 1)])
+def test_a_test_suite_that_is_watched_fails_for_a_long_hold(tmp_path, held_s, status):
+    [code] = [block for block in BLOCKS if "conftest.py" in block]
+    # Where nobody waits for so long at all, a busy machine makes no long hold either.
+    (tmp_path / "conftest.py").write_text(code if held_s else code.replace("hold=0.1", "hold=100"))
+    (tmp_path / "test_it.py").write_text(
+        "from tests.integration.test_watch import Waiter\n"
+        "def test_it(tmp_path):\n"
+        "    waiter = Waiter(tmp_path)\n"
+        f"    waiter.keep_waiting({held_s})\n"
+        "    waiter.end()\n"
+    )
+    done = python("-m", "pytest", "-q", cwd=tmp_path, env={"PYTHONPATH": str(CHECKOUT)})
+    assert done.returncode == status, done.stdout
+    assert "1 passed" in done.stdout
+    assert ("the GIL was held for 0." in done.stdout) == bool(held_s), done.stdout

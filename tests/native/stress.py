@@ -1,4 +1,4 @@
-"""Traces that come and go while threads compete: run by hand or by `.ci/run` under the sanitizers.
+"""Traces and watches that come and go while threads compete: run by hand or by `.ci/run`, with sanitizers.
 
 Usage: ``LD_PRELOAD=<the sanitizer's library> python tests/native/stress.py KIND [ROUNDS]``, where KIND is the
 sanitizer that ``gilscope._core`` must have been built with (``address``, ``thread``), or ``none``.
@@ -69,6 +69,20 @@ def ask(_: int) -> None:
         assert "is active" in str(error), error
 
 
+def watch(i: int) -> None:
+    """Watch for holds of any length, and take some of what there is, all, or nothing."""
+    number, nowhere = _core.watch_begin(1, threading.get_ident())
+    assert nowhere == "", nowhere
+    if i % 3:
+        for _, held_ns, _, _, waiters, stack in _core.watch_take(number, 0):
+            assert held_ns > 0
+            assert waiters
+            assert all(code.co_code for code, _ in stack)
+    _core.watch_end(number)
+    while i % 3 == 2 and _core.watch_take(number, 0):
+        pass
+
+
 def record(spool: Path, probe: bool, work: Callable[[], object]) -> int:
     _core.start(spool, probe=probe, observe=not probe, period_ns=PERIOD_NS)
     try:
@@ -110,7 +124,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     fork_once(folder)  # while there is no thread but this one and the sampler
     stop = threading.Event()
-    steps = (compute, compute, let_go, name_itself, start_a_thread, ask)
+    steps = (compute, compute, let_go, name_itself, start_a_thread, ask, watch)
     threads = [threading.Thread(target=run_until, args=(stop, step)) for step in steps]
     for thread in threads:
         thread.start()

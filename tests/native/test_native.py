@@ -41,7 +41,7 @@ class Program:
     flags: tuple[str, ...] = ()
 
 
-PROBE = ("probe.c", "sites.c", "frames.c", "gils.c")
+PROBE = ("probe.c", "watch.c", "sampler.c", "sites.c", "frames.c", "gils.c")
 PROGRAMS = {
     "test_condition": Program(("condition.c",)),
     "test_frames": Program(("frames.c", "layout.c", "condition.c")),
@@ -55,6 +55,7 @@ PROGRAMS = {
     "test_sites": Program(("sites.c", "frames.c", "layout.c", "condition.c")),
     "test_spool": Program(("spool.c",)),
     "test_tell": Program(("tell.c", *PROBE, "got.c", "layout.c", "condition.c")),
+    "test_watch": Program((*PROBE, "got.c", "layout.c", "condition.c")),
     "test_threads": Program(("threads.c", "layout.c", "condition.c"), ("fakegil.c",)),
 }
 
@@ -187,6 +188,12 @@ def test_probe(tmp_path: Path, linked: str) -> None:
 def test_refusal(tmp_path: Path, linked: str) -> None:
     gil = build_object(tmp_path, "fakegil.c", linked)
     check(build_program(tmp_path, "test_refusal", gil, f"-Wl,-rpath,{tmp_path}"))
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_watch(tmp_path: Path, linked: str) -> None:
+    gil = build_object(tmp_path, "fakegil.c", linked)
+    check(build_program(tmp_path, "test_watch", gil, f"-Wl,-rpath,{tmp_path}"))
 
 
 @pytest.mark.parametrize("linked", LINKED)

@@ -49,9 +49,46 @@ static void whichever_slot_refuses_none_keeps_a_hook(void)
     check_slots_untouched();
 }
 
+static void check_slots(void *const seen[], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        CHECK(gs_probe_slot((int)i) == seen[i]);
+}
+
+/* A watch that cannot begin leaves nothing, and a trace that cannot begin the hooks of the watch.
+ */
+static void a_watch_is_refused_whole_and_outlives_a_refused_trace(void)
+{
+    void *seen[GS_GOT_SLOTS];
+    size_t n = (size_t)gs_probe_slots();
+    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    asked = 0, allowed = 0, refused = 8;
+    bool writable = gs_probe_watch(why, sizeof why);
+    CHECK_EQUAL(writable, asked == 0); /* where pages are writable, nobody asks */
+    if (!writable) {
+        check_slots_untouched();
+        CHECK(gs_probe_watch(why, sizeof why));
+    }
+    for (size_t i = 0; i < n; i++)
+        seen[i] = (void *)gs_probe_slot((int)i);
+    asked = 0, allowed = ~0u;
+    CHECK(gs_probe_install(&layout, why, sizeof why));
+    unsigned needed = asked;
+    CHECK(gs_probe_remove());
+    check_slots(seen, n);
+    for (unsigned k = 0; k < needed; k++) {
+        asked = 0, allowed = k, refused = 8;
+        CHECK(!gs_probe_install(&layout, why, sizeof why));
+        check_slots(seen, n);
+    }
+    gs_probe_unwatch();
+    check_slots_untouched();
+}
+
 int main(void)
 {
     prepare();
     RUN(whichever_slot_refuses_none_keeps_a_hook);
+    RUN(a_watch_is_refused_whole_and_outlives_a_refused_trace);
     return check_done();
 }

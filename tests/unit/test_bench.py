@@ -70,10 +70,10 @@ def test_ratio_compares_two_with_two() -> None:
 
 def test_a_steady_drift_does_not_change_the_ratio() -> None:
     for seed in range(20):
-        group: dict[str, list[dict[str, float]]] = {"bare": [], "traced": [], "located": []}
+        group: dict[str, list[dict[str, float]]] = {way: [] for way in program.WAYS}
         for i, way in enumerate(program.there_and_back(Random(seed))):
             group[way].append({"wall": 1.0 + 0.1 * i})
-        for way in ("traced", "located"):
+        for way in ("watched", "traced", "located"):
             assert program.ratios([group], "wall", way) == [pytest.approx(1.0)]
 
 

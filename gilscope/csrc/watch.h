@@ -1,0 +1,94 @@
+/* A watch: notices holds of the main interpreter's GIL that last long while somebody waits, and
+ * says where they ended and who waited. Nothing is stamped, and nothing written, while nobody
+ * waits.
+ *
+ * Its hooks run with the GIL's mutex held, so what they know of the hold that is on needs no lock
+ * of its own. What they find goes into a small array, which one thread of the program's own, the
+ * watcher, empties. */
+#ifndef GILSCOPE_WATCH_H
+#define GILSCOPE_WATCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frames.h"
+#include "layout.h"
+
+#define GS_WATCH_HOLDS   16 /* that nobody has taken yet */
+#define GS_WATCH_FRAMES  64
+#define GS_WATCH_WAITERS 32
+
+struct gs_long_hold {
+    uint64_t unix_ns; /* its end */
+    uint64_t held_ns; /* since somebody was first seen to wait for it */
+    uint64_t ident;   /* pthread_self() of who held it */
+    uint32_t native_id, n_frames, n_waiters;
+    uint64_t waiters[GS_WATCH_WAITERS]; /* pthread_self() of each, as many as there is room for */
+    struct gs_frame frames[GS_WATCH_FRAMES]; /* innermost first; a reference to each code object */
+};
+
+struct gs_watch_options {
+    struct gs_layout layout;
+    const struct gs_frames *frames; /* NULL: holds do not say where they ended */
+    void (*pin)(void *object), (*unpin)(void *object);
+    uint64_t over_ns; /* longer holds are noticed */
+    uint64_t watcher; /* pthread_self() of one thread whose holds and waits are left out */
+};
+
+/* What hooks compare with: all that they do while nothing is to be done. */
+struct gs_watch_gate {
+    pthread_cond_t *_Atomic waited; /* the GIL's condition while a watch is on */
+    pthread_cond_t *_Atomic held;   /* likewise while somebody waits for a hold that is not over */
+};
+extern struct gs_watch_gate gs_watch_gate;
+
+void gs_watch_on_wait(pthread_cond_t *cond);
+void gs_watch_on_release(void);
+
+/* In the hook of a timed wait, before the wait. Where `cond` is the GIL's its mutex is held. */
+static inline void gs_watch_wait(pthread_cond_t *cond)
+{
+    if (__builtin_expect(cond == atomic_load_explicit(&gs_watch_gate.waited, memory_order_acquire),
+                         0))
+        gs_watch_on_wait(cond);
+}
+
+/* In the hook of a signal, which is a release where `cond` is the GIL's; then its mutex is held. */
+static inline void gs_watch_signal(const pthread_cond_t *cond)
+{
+    if (__builtin_expect(cond == atomic_load_explicit(&gs_watch_gate.held, memory_order_relaxed),
+                         0))
+        gs_watch_on_release();
+}
+
+/* Gives back what nobody took of a watch that has ended. With the GIL, which it may let go. */
+void gs_watch_clear(void);
+
+/* Begins to watch; none is on, gs_probe_learn() has returned true, and the caller has not let the
+ * GIL go since. Returns the number of the watch, which no other of this process has; 0: hooks
+ * cannot be put in, and `why` says so. */
+uint32_t gs_watch_begin(const struct gs_watch_options *o, char *why, size_t why_size);
+
+/* Ends this watch, if it is on, and wakes its watcher, who may still take what is there. The caller
+ * holds the GIL. */
+void gs_watch_end(uint32_t number);
+
+/* True until this watch has ended; 0: of any. With the GIL the answer stays true. */
+bool gs_watch_is_on(uint32_t number);
+
+/* The watcher only, without the GIL. Waits until there is something to take, and the monotonic
+ * clock says `not_before_ns`, or the watch has ended. */
+void gs_watch_await(uint32_t number, uint64_t not_before_ns);
+
+/* The watcher only, with the GIL. Copies the oldest hold that is there; its references then belong
+ * to the caller. False: there is none, or another watch has begun. */
+bool gs_watch_take(uint32_t number, struct gs_long_hold *to);
+
+/* With the GIL. Long holds since the watch began, and those of them for which there was no room.
+ * False: another one has begun. */
+bool gs_watch_counts(uint32_t number, uint64_t *seen, uint64_t *dropped);
+
+#endif
