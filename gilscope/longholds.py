@@ -88,10 +88,12 @@ def names_by_ident() -> dict[int, str]:
 
 
 def _line(code: CodeType, offset: int) -> int:
-    for begin, end, line in code.co_lines():
-        if begin <= offset < end and line is not None:
-            return line
-    return code.co_firstlineno
+    found = code.co_firstlineno
+    for begin, _, line in code.co_lines():
+        if begin > offset:
+            break
+        found = found if line is None else line  # what has none belongs to the one before
+    return found
 
 
 def told(taken: _TakenHold, names: dict[int, str]) -> LongHold:
