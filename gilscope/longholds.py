@@ -89,11 +89,11 @@ def names_by_ident() -> dict[int, str]:
 
 def _line(code: CodeType, offset: int) -> int:
     found = code.co_firstlineno
-    for begin, _, line in code.co_lines():
-        if begin > offset:
-            break
+    for begin, end, line in code.co_lines():
         found = found if line is None else line  # what has none belongs to the one before
-    return found
+        if begin <= offset < end:
+            return found
+    return code.co_firstlineno
 
 
 def told(taken: _TakenHold, names: dict[int, str]) -> LongHold:
