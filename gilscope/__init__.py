@@ -15,8 +15,8 @@ from gilscope.errors import (
     UnsupportedInterpreterError,
     UnsupportedPlatformError,
 )
-from gilscope.traceobject import Trace
 from gilscope.tracer import load, trace
+from gilscope.traces import Trace
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ class SweepError(GilscopeError, RuntimeError):
 
     Args:
         message: which run, and why.
-        sweep: the `gilscope.sweeping.Sweep` with the runs that were done.
+        sweep: the `gilscope.sweeping.sweeps.Sweep` with the runs that were done.
     """
 
     def __init__(self, message: str, sweep: object = None) -> None:

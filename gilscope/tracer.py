@@ -10,12 +10,13 @@ import sys
 import warnings
 from pathlib import Path
 
-from gilscope.doubts import cut_short, final_facts
+from gilscope.convert.folder import convert, stored
 from gilscope.errors import GilscopeError, OptionError
-from gilscope.folder import convert, temporary_folder
-from gilscope.options import DEFAULT_PATH, WHOLE_STACKS_OVER_S, Options
-from gilscope.session import Session
-from gilscope.traceobject import Trace
+from gilscope.record.options import DEFAULT_PATH, WHOLE_STACKS_OVER_S, Options
+from gilscope.record.session import Session
+from gilscope.tables.files import temporary_folder
+from gilscope.tables.notmeasured import cut_short, final_facts
+from gilscope.traces import Trace
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
-    from gilscope.children import Following
-    from gilscope.options import Edges
+    from gilscope.record.children import Following
+    from gilscope.record.options import Edges
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -49,7 +50,7 @@ class _Tracing:
         self._trace = Trace()
         self._trace._record(self._session)
         if self._options.children:
-            from gilscope.children import Following
+            from gilscope.record.children import Following
 
             self._following = Following(self._session)
         atexit.register(self._finish_at_exit)
@@ -114,7 +115,7 @@ def _unseen(call: Callable[[], None]) -> None:
     if "viztracer" not in sys.modules:
         call()
         return
-    from gilscope.vizlanes import unseen
+    from gilscope.viztracer.reportlanes import unseen
 
     unseen(call)
 
@@ -143,10 +144,10 @@ def _fill(trace: Trace, session: Session, following: Following | None) -> None:
             RuntimeWarning,
             stacklevel=6,
         )
-        trace._settle(elsewhere, metadata, temporary=True, home=folder)
+        trace._finish(stored(elsewhere, metadata, home=folder, temporary=True))
     else:
         spool.unlink(missing_ok=True)
-        trace._settle(folder, metadata, temporary=session.options.path is None)
+        trace._finish(stored(folder, metadata, temporary=session.options.path is None))
 
 
 def _one_line(trace: Trace, path: Path) -> str:
@@ -248,4 +249,6 @@ def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:
         ...     gilscope.load(os.path.join(folder, "run.gilscope")).metadata["complete"]
         True
     """
-    return Trace._load(Path(path).absolute())
+    from gilscope.convert.folder import open_tables
+
+    return Trace(open_tables(Path(path).absolute()))

@@ -13,11 +13,11 @@ from multiprocessing import util
 from typing import Any
 
 from gilscope.errors import GilscopeError
-from gilscope.options import EDGES
-from gilscope.recording import Recording
-from gilscope.traceobject import Trace
+from gilscope.record.options import EDGES
+from gilscope.tables.stored import Tables
 from gilscope.tracer import trace
-from gilscope.vizlanes import GilLanes, warn
+from gilscope.traces import Trace
+from gilscope.viztracer.reportlanes import GilLanes, warn
 
 
 def get_vizplugin(text: str) -> Recorder:
@@ -54,9 +54,9 @@ class Recorder(GilLanes):
         self._saved = False
         util.register_after_fork(self, Recorder._go_on_in_child)
 
-    def _recorded(self) -> list[Recording]:
+    def _recorded(self) -> list[Tables]:
         self._saved = True
-        return list(self._finished)
+        return [trace._tables for trace in self._finished]
 
     def hear(self, when: str | None) -> dict[str, Any]:
         """Start, stop, and hand over with VizTracer."""

@@ -7,7 +7,7 @@ import threading
 import pytest
 from hypothesis import settings
 
-from gilscope import session
+from gilscope.record import session
 
 # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited: programs under test
 # would never be interrupted.

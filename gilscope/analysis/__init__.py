@@ -19,9 +19,9 @@ from gilscope.analysis.convoys import convoys
 from gilscope.analysis.findings import findings
 from gilscope.analysis.handoffs import handoffs
 from gilscope.analysis.holds import blame, holds
-from gilscope.analysis.intervals import switch_interval
 from gilscope.analysis.overhead import overhead
 from gilscope.analysis.sites import keeps_gil, sites
+from gilscope.analysis.switchinterval import switch_interval
 from gilscope.analysis.threads import threads
 from gilscope.analysis.windows import fairness, timeline
 

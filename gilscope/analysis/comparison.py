@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gilscope.analysis.inputs import AnyTrace, as_recording
+from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.analysis.overhead import overhead
 from gilscope.analysis.threads import threads
 from gilscope.errors import OptionError
-from gilscope.spans import Floats
+from gilscope.tables.spans import Floats
 
 RESAMPLES = 2000
 _SEED = 20  # any: the same traces give the same table
@@ -77,7 +77,7 @@ def _repeats(side: AnyTrace | Sequence[AnyTrace]) -> list[dict[tuple[str, str | 
 
 
 def _figures(t: Any) -> dict[tuple[str, str | None], float]:
-    t = as_recording(t)
+    t = as_tables(t)
     o, rows = overhead(t).iloc[0], threads(t)
     out: dict[tuple[str, str | None], float] = {(name, None): _number(o[name]) for name in _OF_GIL}
     times = Counter(rows["thread_name"])

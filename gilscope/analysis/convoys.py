@@ -8,7 +8,7 @@ import pandas as pd
 from gilscope.analysis.gils import VOLUNTARY, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, of
-from gilscope.spans import Int, Mask, by_thread
+from gilscope.tables.spans import Int, Mask, by_thread
 
 PAID = (0.5, 2.5)
 """A wait of about a whole switch interval lies between so many of them."""

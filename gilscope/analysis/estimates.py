@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gilscope.analysis.source import Source
-from gilscope.spans import Floats, Int
+from gilscope.tables.spans import Floats, Int
 
 WINDOWS = 20
 _T_95 = 2.093  # Student's t, 97.5 %, WINDOWS - 1 degrees of freedom

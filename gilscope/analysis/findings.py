@@ -13,7 +13,7 @@ import pandas as pd
 from gilscope.analysis.convoys import convoys
 from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.holds import late
-from gilscope.analysis.inputs import AnyTrace, as_recording
+from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.analysis.overhead import overhead
 from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.source import Source, of
@@ -141,7 +141,7 @@ def findings(t: AnyTrace) -> pd.DataFrame:
         >>> len(gilscope.analysis.findings(t))
         0
     """
-    t = as_recording(t)
+    t = as_tables(t)
     source, rows = of(t), threads(t)
     active = rows[(rows.run_ns + rows.wait_ns) > 0]
     columns = list(Finding.__dataclass_fields__)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gilscope.spans import Coverage, Int, Mask, is_sorted, union
+from gilscope.tables.spans import Coverage, Int, Mask, is_sorted, union
 
 NO_TIME = -1
 """Stands for null in arrays of times."""

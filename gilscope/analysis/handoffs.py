@@ -8,7 +8,7 @@ import pandas as pd
 from gilscope.analysis.gils import NO_TIME
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import of
-from gilscope.spans import Int
+from gilscope.tables.spans import Int
 
 _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns")
 

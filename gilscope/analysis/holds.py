@@ -15,8 +15,8 @@ from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
-from gilscope.schema import RELEASES
-from gilscope.spans import Int, longest_first, overlaps
+from gilscope.tables.schema import RELEASES
+from gilscope.tables.spans import Int, longest_first, overlaps
 
 LONG = 4
 """A hold is long that made each waiter wait so many switch intervals, where its drop request is not known."""

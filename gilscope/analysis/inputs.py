@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gilscope import schema
+from gilscope.convert.folder import open_tables
 from gilscope.errors import OptionError
-from gilscope.folder import open_folder
-from gilscope.recording import Recording
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
 
 _NEEDED = {
     "threads": ("thread",),
@@ -27,36 +27,37 @@ _NEEDED = {
     "sites": ("site", "function"),
 }
 
+
+@runtime_checkable
+class HasTables(Protocol):
+    """A `gilscope.Trace`, as rooms below it see it."""
+
+    @property
+    def _tables(self) -> Tables:
+        """The tables; an error as long as the trace is being recorded."""
+
+
 AnyTable: TypeAlias = "pa.Table | pd.DataFrame"
-AnyTrace: TypeAlias = "Recording | AnyTable | Mapping[str, AnyTable] | str | os.PathLike[str]"
+AnyTrace: TypeAlias = "HasTables | Tables | AnyTable | Mapping[str, AnyTable] | str | os.PathLike[str]"
 """A trace, a path to one, its table ``intervals`` or ``handoffs``, or several by name, as Arrow or pandas."""
 
 
-def as_recording(trace: AnyTrace) -> Recording:
-    """Return what helpers take as a recording; see `of`."""
-    if isinstance(trace, Recording):
+def as_tables(trace: AnyTrace) -> Tables:
+    """Return the tables that a helper computes on; see `of`."""
+    if isinstance(trace, Tables):
         return trace
     if isinstance(trace, str | os.PathLike):
-        folder, metadata, temporary = open_folder(Path(trace).absolute())
-        recording = Recording(folder, metadata)
-        if temporary:
-            recording.keep()
-            _remove(folder)
-        return recording
+        return open_tables(Path(trace).absolute())
     if isinstance(trace, pa.Table | pd.DataFrame):
         trace = {_name_of(trace): trace}
+    if isinstance(trace, HasTables):
+        return trace._tables
     if not isinstance(trace, Mapping) or not set(trace) <= set(schema.TABLES):
         raise OptionError(
             "expected a trace, its path, an Arrow table or DataFrame, or a mapping of "
             f"{', '.join(schema.TABLES)} to such tables; got {type(trace).__name__}"
         )
     return _from_tables({name: _typed(name, table) for name, table in trace.items()})
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _name_of(table: AnyTable) -> str:
@@ -104,7 +105,7 @@ def _cast(name: str, table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema.TABLES[name])
 
 
-def _from_tables(tables: dict[str, pa.Table]) -> Recording:
+def _from_tables(tables: dict[str, pa.Table]) -> Tables:
     last = [
         tables[name][column]
         for name, column in (("handoffs", "acquire_ns"), ("threads", "last_ns"), ("samples", "time_ns"))
@@ -113,6 +114,6 @@ def _from_tables(tables: dict[str, pa.Table]) -> Recording:
     for name in {"intervals", "marks"} & tables.keys():
         last.append(pc.add(tables[name]["start_ns"], pc.fill_null(tables[name]["duration_ns"], 0)))
     ends = [pc.max(times).as_py() or 0 for times in last]
-    return Recording(
+    return Tables(
         None, {"edges": "exact", "duration_ns": max(ends, default=0), "ticks": 0, "switches": 0}, tables
     )

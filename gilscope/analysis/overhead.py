@@ -15,7 +15,7 @@ from gilscope.analysis.gils import Gil, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
-from gilscope.spans import Floats, Int, Mask, group_quantiles
+from gilscope.tables.spans import Floats, Int, Mask, group_quantiles
 
 _QUANTILES = {"gap_p50_ns": 0.5, "gap_p90_ns": 0.9, "gap_p99_ns": 0.99, "gap_max_ns": 1.0}
 _MOST_WINDOWS = 1_000_000

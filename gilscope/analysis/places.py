@@ -13,7 +13,7 @@ import pyarrow as pa
 from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.source import Source
 from gilscope.errors import OptionError
-from gilscope.spans import Int
+from gilscope.tables.spans import Int
 
 By = Literal["line", "function", "file"]
 Frame = Literal["innermost", "program"]

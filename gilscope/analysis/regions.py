@@ -14,7 +14,7 @@ from gilscope.analysis.estimates import Part
 from gilscope.analysis.gils import NO_TIME, Spans, Threads
 from gilscope.analysis.source import Source
 from gilscope.errors import OptionError
-from gilscope.spans import Coverage, Int, Mask, by_thread, union
+from gilscope.tables.spans import Coverage, Int, Mask, by_thread, union
 
 _MOST_NAMES = 20
 _MOST_BYTES = 255  # of a name, as the core keeps them

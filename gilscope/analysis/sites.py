@@ -12,7 +12,7 @@ from gilscope.analysis.holds import late, overruns
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.places import By, Frame, labelled, places
 from gilscope.analysis.source import Source, of
-from gilscope.spans import Int, Mask, group_quantiles, overlaps
+from gilscope.tables.spans import Int, Mask, group_quantiles, overlaps
 
 _SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns", "overhead_ns")
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from gilscope import schema
 from gilscope.analysis.gils import (
     NO_SITE,
     NO_SPANS,
@@ -29,9 +28,10 @@ from gilscope.analysis.gils import (
     behind_one_another,
     by_start,
 )
-from gilscope.analysis.inputs import AnyTrace, as_recording
-from gilscope.recording import Recording
-from gilscope.spans import Coverage, Int, Mask, by_thread
+from gilscope.analysis.inputs import AnyTrace, as_tables
+from gilscope.tables import schema
+from gilscope.tables.spans import Coverage, Int, Mask, by_thread
+from gilscope.tables.stored import Tables
 
 _DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
 _ROWS_AT_ONCE = 1 << 16
@@ -41,7 +41,7 @@ _DEFAULT_INTERVAL_NS = 5_000_000  # CPython's own, for tables that come without 
 class Source:
     """A trace as arrays; see `of`."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Tables) -> None:
         self._tables = {name: recording.table(name) for name in schema.TABLES}
         self.metadata = recording.metadata
         self.exact = self.metadata.get("edges", "exact") == "exact"
@@ -196,11 +196,11 @@ def codes(column: pa.ChunkedArray | pa.Array, words: tuple[str, ...]) -> npt.NDA
     return np.concatenate(parts)
 
 
-_CACHE: weakref.WeakKeyDictionary[Recording, Source] = weakref.WeakKeyDictionary()
+_CACHE: weakref.WeakKeyDictionary[Tables, Source] = weakref.WeakKeyDictionary()
 
 
 def of(trace: AnyTrace) -> Source:
-    """Return a trace as arrays, made once for each `Recording`.
+    """Return a trace as arrays, made once for each `Tables`.
 
     Args:
         trace: a trace, the path of one, one of its tables, or several by name.
@@ -209,7 +209,7 @@ def of(trace: AnyTrace) -> Source:
         OptionError: it is none of those.
         TraceFormatError: the path holds no trace, or a damaged one.
     """
-    recording = as_recording(trace)
+    recording = as_tables(trace)
     source = _CACHE.get(recording)
     if source is None:
         source = _CACHE[recording] = Source(recording)

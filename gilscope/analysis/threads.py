@@ -14,7 +14,7 @@ from gilscope.analysis.gils import FORCED, Spans, behind_one_another
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.regions import Within
 from gilscope.analysis.source import Source, of
-from gilscope.spans import Floats, Int, group_quantiles
+from gilscope.tables.spans import Floats, Int, group_quantiles
 
 _QUANTILES = {"wait_p50_ns": 0.5, "wait_p90_ns": 0.9, "wait_p99_ns": 0.99, "wait_max_ns": 1.0}
 _ENDS = [f"{w}_{u}_{end}" for w in ("run", "wait", "off") for end in ("low", "high") for u in ("share", "ns")]

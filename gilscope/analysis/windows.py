@@ -10,7 +10,7 @@ from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.overhead import by_window, window_edges, window_of_ticks
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
-from gilscope.spans import Int
+from gilscope.tables.spans import Int
 
 _MOST_CELLS = 25_000_000
 

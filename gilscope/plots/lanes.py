@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gilscope import schema
 from gilscope.analysis.gils import NO_TIME, RUN, WAIT
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, codes, of
@@ -29,7 +28,8 @@ from gilscope.plots.canvas import (
     say,
     steps,
 )
-from gilscope.spans import Coverage, Int, Mask
+from gilscope.tables import schema
+from gilscope.tables.spans import Coverage, Int, Mask
 from gilscope.units import duration
 
 if TYPE_CHECKING:

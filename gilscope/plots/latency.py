@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gilscope import analysis
-from gilscope.analysis.inputs import AnyTrace, as_recording
+from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.analysis.source import Source, of
 from gilscope.plots.canvas import (
     PIXELS,
@@ -22,7 +22,7 @@ from gilscope.plots.canvas import (
     say,
     twin_axes,
 )
-from gilscope.spans import Int
+from gilscope.tables.spans import Int
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -56,7 +56,7 @@ def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
         >>> plots.handoff_latency(t).get_xscale()
         'log'
     """
-    recording = as_recording(t)
+    recording = as_tables(t)
     source = of(recording)
     wait = analysis.handoffs(recording)["wait_ns"].dropna().to_numpy(np.int64)
     wait = np.sort(np.maximum(wait, 1))  # a log axis has no zero

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gilscope import analysis
-from gilscope.analysis.inputs import AnyTrace, as_recording
+from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.analysis.source import of
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (
@@ -62,7 +62,7 @@ def threads(t: AnyTrace, ax: Axes | None = None) -> Axes:
         >>> len(plots.threads(t).containers)
         3
     """
-    rows = analysis.threads(as_recording(t))
+    rows = analysis.threads(as_tables(t))
     shown = rows.assign(busy=rows.run_ns + rows.wait_ns).sort_values("busy", ascending=False, kind="stable")
     shown = shown[:MOST_LANES]
     ax = axes(ax, 1.3 + 0.3 * max(len(shown), 2))
@@ -103,7 +103,7 @@ def usage(t: AnyTrace, window: float | None = None, ax: Axes | None = None) -> A
         >>> plots.usage(t).get_ylabel()
         'share of time (%)'
     """
-    recording = as_recording(t)
+    recording = as_tables(t)
     whole = max(of(recording).duration, SHORTEST_NS)
     # Rounded up: the last window is not to be one of a few nanoseconds.
     window = math.ceil(whole / 100) / 1e9 if window is None else window

@@ -35,7 +35,7 @@ def sweep(summary: pd.DataFrame, metric: str = "wall time (s)", ax: Axes | None 
     the waits of each thread that waited longest.
 
     Args:
-        summary: `gilscope.sweeping.Sweep.summary`, one row per interval.
+        summary: `gilscope.sweeping.sweeps.Sweep.summary`, one row per interval.
         metric: what the metric is, with its unit.
         ax: where to draw; None for a figure of its own.
 

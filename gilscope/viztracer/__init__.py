@@ -7,9 +7,30 @@ slice between function slices.
 Times are ``CLOCK_MONOTONIC`` in microseconds, VizTracer's own time base, printed from whole nanoseconds.
 """
 
-from gilscope.viztracer.files import SUFFIXES, export
-from gilscope.viztracer.lanes import FIRST_TID
-from gilscope.viztracer.merge import merge_into
-from gilscope.viztracer.selection import MOST_SLICES
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gilscope.viztracer.files import SUFFIXES, export
+    from gilscope.viztracer.lanes import FIRST_TID
+    from gilscope.viztracer.merge import merge_into
+    from gilscope.viztracer.selection import MOST_SLICES
 
 __all__ = ["FIRST_TID", "MOST_SLICES", "SUFFIXES", "export", "merge_into"]
+
+_MODULES = {
+    "FIRST_TID": "lanes",
+    "MOST_SLICES": "selection",
+    "SUFFIXES": "files",
+    "export": "files",
+    "merge_into": "merge",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when first used: they import pyarrow, which a trace that begins beside a VizTracer must not.
+    if name in _MODULES:
+        import importlib
+
+        return getattr(importlib.import_module(f"gilscope.viztracer.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'gilscope.viztracer' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from gilscope.arrays import strings
+from gilscope.tables.arrays import strings
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.rows import NO_TIME, RUN, Handoffs, Int, Intervals
 from gilscope.viztracer.text import joined, numbers, pick, where

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gilscope.arrays import column, filled, numpy_of, strings
-from gilscope.recording import Recording
-from gilscope.spans import Coverage
+from gilscope.tables.arrays import column, filled, numpy_of, strings
+from gilscope.tables.spans import Coverage
+from gilscope.tables.stored import Tables
 from gilscope.units import duration
 from gilscope.viztracer import text
 from gilscope.viztracer.details import Ends
@@ -146,9 +146,7 @@ def _instants(
         )
 
 
-def switch_intervals(
-    pid: int, zero_ns: int, recording: Recording, lanes: Lanes, part: Part
-) -> Iterator[bytes]:
+def switch_intervals(pid: int, zero_ns: int, recording: Tables, lanes: Lanes, part: Part) -> Iterator[bytes]:
     """Yield a mark for each change of the switch interval, in the lane of its thread where that is known."""
     for row in recording.switch_intervals.to_pylist()[1:]:
         if not part.start_ns <= row["time_ns"] <= part.end_ns:
@@ -160,7 +158,7 @@ def switch_intervals(
         yield _instant(pid, zero_ns + row["time_ns"], lanes.home(row["thread"]), name, args)
 
 
-def lost(pid: int, zero_ns: int, recording: Recording, lanes: Lanes, part: Part) -> Iterator[bytes]:
+def lost(pid: int, zero_ns: int, recording: Tables, lanes: Lanes, part: Part) -> Iterator[bytes]:
     """Yield a mark where each span begins in which transitions were lost, on the holder's lane."""
     samples = recording.samples
     dropped = numpy_of(filled(samples["dropped"], 0))

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
-from gilscope.errors import OptionError, TraceWriteError
-from gilscope.recording import Recording
+from gilscope.errors import OptionError
+from gilscope.tables.files import replacing, write_errors
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import text
 from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.timeline import Flows, Timeline
+
+if TYPE_CHECKING:
+    from gilscope.tables.files import Sink
 
 SUFFIXES = (".json", ".json.gz")
 
 _VIZTRACER_VERSION = "1.1.1"
 
-Sink = IO[bytes] | gzip.GzipFile
-
 
 def export(
-    recording: Recording,
+    recording: Tables,
     path: str | os.PathLike[str],
     *,
     window: tuple[float, float] | None = None,
@@ -63,11 +62,11 @@ def export(
     Example:
         >>> import json, tempfile
         >>> from pathlib import Path
-        >>> from gilscope.recording import Recording
+        >>> from gilscope.tables.stored import Tables
         >>> from gilscope.viztracer import export
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "run.json")
-        ...     export(Recording(None, {"pid": 4301, "start_monotonic_ns": 0}), file)
+        ...     export(Tables(None, {"pid": 4301, "start_monotonic_ns": 0}), file)
         ...     json.loads(file.read_text())["traceEvents"][0]["args"]
         {'name': 'python'}
     """
@@ -81,40 +80,6 @@ def export(
         shown = timelines(recording, window, max_slices, flows, progress)
         _write(shown, file)
     return shown[0].part.said
-
-
-@contextmanager
-def write_errors(target: Path, what: str = "timeline") -> Iterator[None]:
-    """Say in words that a file cannot be written.
-
-    Raises:
-        TraceWriteError: the block raised an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise TraceWriteError(
-            f"{target}: the {what} cannot be written: {error.strerror or error}; choose a folder that "
-            "exists, is writable and has room"
-        ) from error
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Sink]:
-    """Open a file beside the target that takes the target's place when all went well, else vanishes."""
-    real = Path(os.path.realpath(target))
-    draft = real.with_name(f".gilscope-{secrets.token_hex(8)}.tmp")
-    try:
-        with draft.open("xb") as raw:
-            if target.name.endswith(".gz"):
-                with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
-                    yield packed
-            else:
-                yield raw
-        draft.replace(real)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _write(shown: list[Timeline], file: Sink) -> None:

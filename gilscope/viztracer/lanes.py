@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gilscope.arrays import column, strings
-from gilscope.recording import Recording
+from gilscope.tables.arrays import column, strings
+from gilscope.tables.stored import Tables
 from gilscope.viztracer.regions import Marks
 from gilscope.viztracer.rows import Int, Intervals, Numbers, damaged
 from gilscope.viztracer.text import CONTROLS, quoted
@@ -40,7 +40,7 @@ class Lanes:
         TraceFormatError: a thread has a number that no trace of ours gives.
     """
 
-    def __init__(self, recording: Recording, intervals: Intervals, regions: Marks, storeys: Int) -> None:
+    def __init__(self, recording: Tables, intervals: Intervals, regions: Marks, storeys: Int) -> None:
         rows = recording.threads.select(["thread", "native_id", "name", "interpreter"]).to_pylist()
         self._threads = {row["thread"]: row for row in rows}
         for table, numbers in (

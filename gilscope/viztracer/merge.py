@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gilscope.errors import OptionError, TraceFormatError
-from gilscope.recording import Recording
+from gilscope.tables.files import replacing, write_errors
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import text
-from gilscope.viztracer.files import SUFFIXES, Sink, replacing, write_errors
+from gilscope.viztracer.files import SUFFIXES
 from gilscope.viztracer.lanes import meta
 from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.selection import choose
 from gilscope.viztracer.timeline import Flows, Timeline
+
+if TYPE_CHECKING:
+    from gilscope.tables.files import Sink
 
 _PIECE = 1 << 20
 _HEAD = re.compile(rb'\s*\{\s*"traceEvents"\s*:\s*\[\s*')
@@ -34,7 +38,7 @@ class _AlreadyThereError(Exception):
 
 
 def merge_into(
-    recording: Recording,
+    recording: Tables,
     path: str | os.PathLike[str],
     *,
     window: tuple[float, float] | None = None,
@@ -146,7 +150,7 @@ def _rewrite(shown: list[Timeline], content: bytes, merged: Sink, target: Path) 
     merged.write(text.utf8(json.dumps(data, ensure_ascii=False, separators=(",", ":"))))
 
 
-def add_lanes(recording: Recording, data: Any) -> str | None:
+def add_lanes(recording: Tables, data: Any) -> str | None:
     """Add the lanes of a trace to a report in memory, unless it has them; see `add_to`.
 
     Returns:

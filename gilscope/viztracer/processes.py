@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gilscope.recording import Recording
-from gilscope.together import begins_ns, joined
+from gilscope.tables.processes import begins_ns, joined
+from gilscope.tables.stored import Tables
 from gilscope.viztracer.selection import Part, choose
 from gilscope.viztracer.timeline import MOST_ARROWS, Flows, Timeline
 
 
 def timelines(
-    recording: Recording,
+    recording: Tables,
     window: tuple[float, float] | None,
     max_slices: int | None,
     flows: Flows = "auto",
@@ -47,16 +47,16 @@ def timelines(
     return found
 
 
-def _as_one(recordings: Sequence[Recording]) -> Recording:
+def _as_one(recordings: Sequence[Tables]) -> Tables:
     """Return what looks like a recording that holds the intervals of all, on the clock of the first."""
     first, *children = recordings
     if not children:
         return first
     ends = [begins_ns(first, one) + int(one.metadata["duration_ns"]) for one in recordings]
-    return Recording(None, {"duration_ns": max(ends)}, {"intervals": joined("intervals", recordings)})
+    return Tables(None, {"duration_ns": max(ends)}, {"intervals": joined("intervals", recordings)})
 
 
-def _part_of(one: Recording, begins: int, part: Part) -> Part | None:
+def _part_of(one: Tables, begins: int, part: Part) -> Part | None:
     """Return a part, on the clock of the first recording, as one of another; None where that was not on."""
     if not begins:
         return part

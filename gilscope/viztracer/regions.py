@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gilscope.arrays import filled, in_one, numpy_of
-from gilscope.recording import Recording
+from gilscope.tables.arrays import filled, in_one, numpy_of
+from gilscope.tables.stored import Tables
 from gilscope.viztracer.rows import Int, reach
 
 UNNAMED = "(unnamed)"
@@ -40,7 +40,7 @@ class Marks:
         )
 
 
-def load_marks(recording: Recording, start_ns: int, end_ns: int) -> tuple[Marks, Marks]:
+def load_marks(recording: Tables, start_ns: int, end_ns: int) -> tuple[Marks, Marks]:
     """Return the marks and the regions inside a stretch of time; regions are cut at its edges."""
     table = recording.marks.combine_chunks()
     name = filled(in_one(table["name"]), "").dictionary_encode()

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gilscope.arrays import filled, numpy_of, strings
 from gilscope.errors import TraceFormatError
-from gilscope.recording import Recording
-from gilscope.schema import RELEASES, STATES
+from gilscope.tables.arrays import filled, numpy_of, strings
+from gilscope.tables.schema import RELEASES, STATES
+from gilscope.tables.stored import Tables
 
 Int = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
@@ -31,8 +31,8 @@ _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
 class Intervals:
     """Rows of ``intervals``; ``end`` instead of the duration, codes instead of words.
 
-    ``release`` is the position in `gilscope.schema.RELEASES`, or their number where there is none, ``site`` a
-    row of the table ``sites``, or `NO_SITE`.
+    ``release`` is the position in `gilscope.tables.schema.RELEASES`, or their number where there is none,
+    ``site`` a row of the table ``sites``, or `NO_SITE`.
     """
 
     gil: Numbers
@@ -119,7 +119,7 @@ def reach(start: Int, end: Int) -> tuple[Int, Int]:
 
 
 def load_intervals(
-    recording: Recording, start_ns: int, end_ns: int, progress: Callable[[int], None] | None
+    recording: Tables, start_ns: int, end_ns: int, progress: Callable[[int], None] | None
 ) -> Intervals:
     """Return the intervals inside a stretch of time, in the order of the table, cut at its edges.
 
@@ -146,7 +146,7 @@ def load_intervals(
     return rows
 
 
-def load_handoffs(recording: Recording, start_ns: int, end_ns: int) -> Handoffs:
+def load_handoffs(recording: Tables, start_ns: int, end_ns: int) -> Handoffs:
     """Return the hand-offs that go on inside a stretch of time: from drop request or release to acquire."""
     names = ("interpreter", "from_thread", "to_thread", *_TIMES, "waiters")
     parts = []

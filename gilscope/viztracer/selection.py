@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gilscope.errors import OptionError
-from gilscope.recording import Recording
-from gilscope.spans import Coverage
+from gilscope.tables.spans import Coverage
+from gilscope.tables.stored import Tables
 from gilscope.units import duration
 from gilscope.viztracer.rows import WAIT, Int, intervals_of, reach
 
@@ -30,7 +30,7 @@ class Part:
     said: str | None = None
 
 
-def choose(recording: Recording, window: tuple[float, float] | None, max_slices: int | None) -> Part:
+def choose(recording: Tables, window: tuple[float, float] | None, max_slices: int | None) -> Part:
     """Return the part of a trace to show.
 
     Args:
@@ -51,7 +51,7 @@ def choose(recording: Recording, window: tuple[float, float] | None, max_slices:
     return part if recording.intervals.num_rows <= most else _most_contended(recording, part, most)
 
 
-def _end(recording: Recording) -> int:
+def _end(recording: Tables) -> int:
     """Return where the trace ends; of tables made by hand, where the last interval does."""
     if "duration_ns" in recording.metadata:
         return int(recording.metadata["duration_ns"])
@@ -73,7 +73,7 @@ def _checked(window: tuple[float, float], whole: Part) -> Part:
     return part
 
 
-def _most_contended(recording: Recording, part: Part, most: int) -> Part:
+def _most_contended(recording: Tables, part: Part, most: int) -> Part:
     """Return the stretch with at most so many intervals in which threads waited longest, all together.
 
     More exactly: in no stretch with 98 % as many intervals did they wait longer. Of a trace with over a
@@ -91,7 +91,7 @@ def _most_contended(recording: Recording, part: Part, most: int) -> Part:
     return replace(chosen, said=_sentence(inside, part, chosen, most))
 
 
-def _stretch(recording: Recording, part: Part, most: int, asked: int) -> tuple[Part, int]:
+def _stretch(recording: Tables, part: Part, most: int, asked: int) -> tuple[Part, int]:
     """Return the best stretch of a part, and how many intervals the part has; see `_most_contended`."""
     edges, begun, over, waited = _close_edges(recording, part, most)
     inside = int(begun[-1] - over[0])
@@ -110,7 +110,7 @@ def _stretch(recording: Recording, part: Part, most: int, asked: int) -> tuple[P
     return Part(int(edges[best]), int(edges[last[best]])), inside
 
 
-def _close_edges(recording: Recording, part: Part, most: int) -> tuple[Int, Int, Int, Int]:
+def _close_edges(recording: Tables, part: Part, most: int) -> tuple[Int, Int, Int, Int]:
     """Find instants so close that any stretch, made longer up to the next ones, gets 2 % of ``most`` more.
 
     Returns:
@@ -126,7 +126,7 @@ def _close_edges(recording: Recording, part: Part, most: int) -> tuple[Int, Int,
         edges = np.unique(np.append(edges, np.linspace(left, right, _SPLIT + 1).round().astype(np.int64)))
 
 
-def _up_to(recording: Recording, edges: Int) -> tuple[Int, Int, Int]:
+def _up_to(recording: Tables, edges: Int) -> tuple[Int, Int, Int]:
     """Look at what has happened up to each edge.
 
     Returns:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from gilscope.arrays import column, strings
-from gilscope.schema import RELEASES, STATES
+from gilscope.tables.arrays import column, strings
+from gilscope.tables.schema import RELEASES, STATES
 from gilscope.viztracer import text
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.regions import Marks

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gilscope.arrays import column, filled, numpy_of, scalar, strings
+from gilscope.tables.arrays import column, filled, numpy_of, scalar, strings
 
 Int = npt.NDArray[np.int64]
 

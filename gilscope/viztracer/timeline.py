@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from gilscope.errors import OptionError, TraceFormatError
-from gilscope.recording import Recording
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import details, events, slices, text
 from gilscope.viztracer.lanes import Lanes, meta
 from gilscope.viztracer.regions import load_marks, storeys
@@ -47,7 +47,7 @@ class Timeline:
 
     def __init__(
         self,
-        recording: Recording,
+        recording: Tables,
         part: Part,
         flows: Flows = "auto",
         progress: Callable[[int], None] | None = None,

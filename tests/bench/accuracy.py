@@ -113,9 +113,9 @@ def _in_thread(rounds: int) -> list[Known]:
 
 def _found(folder: Path, metadata: dict[str, Any]) -> dict[tuple[int, str], list[Span]]:
     """Return the spans of every thread and state; ``off`` is what no interval covers."""
-    from gilscope.recording import Recording
+    from gilscope.tables.stored import Tables
 
-    trace = Recording(folder, metadata)
+    trace = Tables(folder, metadata)
     native = dict(zip(*(trace.threads[c].to_pylist() for c in ("thread", "native_id")), strict=True))
     zero, found = metadata["start_monotonic_ns"], dict[tuple[int, str], list[Span]]()
     ends, releases = dict[int, int](), dict[int, int]()

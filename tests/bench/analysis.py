@@ -20,8 +20,8 @@ _MILLIONS = (1, 3, 10)
 
 def synthesise(name: str, folder: str, intervals: int) -> None:
     """Write the tables of a trace that repeats a real recording of a workload."""
-    from gilscope import spool
-    from gilscope.folder import convert
+    from gilscope.convert import spool
+    from gilscope.convert.folder import convert
     from tests.bench.synthesis import record_pattern, repeat
 
     pattern = record_pattern(name, 0.5)
@@ -36,7 +36,7 @@ def synthesise(name: str, folder: str, intervals: int) -> None:
 
 def spool_name() -> str:
     """Return the name of a trace's spool."""
-    from gilscope.recording import SPOOL_FILE
+    from gilscope.tables.folder import SPOOL_FILE
 
     return SPOOL_FILE
 

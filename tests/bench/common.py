@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gilscope.folder import convert
-from gilscope.options import Options
-from gilscope.session import Session
+from gilscope.convert.folder import convert
+from gilscope.record.options import Options
+from gilscope.record.session import Session
 
 if TYPE_CHECKING:
-    from gilscope.options import Edges
+    from gilscope.record.options import Edges
 
 ROOT = Path(__file__).parents[2]
 _MARK = "gilscope-bench-answer:"

@@ -22,9 +22,9 @@ def synthesise(name: str, path: str, transitions: int) -> int:
 
 def converted(path: str, folder: str) -> dict[str, Any]:
     """Convert a spool as `gilscope.trace` does; return what it cost this process."""
-    from gilscope.folder import convert
-    from gilscope.spool import SpoolReader
-    from gilscope.tables import Conversion
+    from gilscope.convert.conversion import Conversion
+    from gilscope.convert.folder import convert
+    from gilscope.convert.spool import SpoolReader
 
     del SpoolReader, Conversion  # loaded before the clock runs
     pin_to_one_core()

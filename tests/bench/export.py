@@ -21,10 +21,11 @@ _KINDS = {"one thread writing": 2.0, "two threads writing": 1.6}
 def exported(folder: str, out: str) -> dict[str, Any]:
     """Export a trace on disk; return what it cost this process."""
     from gilscope import viztracer
-    from gilscope.recording import Recording, read_metadata
+    from gilscope.tables.metadata import read_metadata
+    from gilscope.tables.stored import Tables
 
     metadata = read_metadata(Path(folder)) | {"start_monotonic_ns": 0, "argv": ["bench.py"], "pid": 1}
-    trace = Recording(Path(folder), metadata)
+    trace = Tables(Path(folder), metadata)
     intervals, handoffs = trace.intervals.num_rows, trace.handoffs.num_rows
     before, begun = peak_mb(), time.perf_counter()
     said = viztracer.export(trace, Path(out))

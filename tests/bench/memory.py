@@ -12,7 +12,7 @@ from tests.bench.common import Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
 
 if TYPE_CHECKING:
-    from gilscope.options import Edges
+    from gilscope.record.options import Edges
 
 _STATUS = Path("/proc/self/status")
 

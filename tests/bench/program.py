@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gilscope.progress import progress_bar
-from gilscope.watching import watch
+from gilscope.watching.watches import watch
 from tests.bench.common import Figure, Plan, fresh, median, recording, scratch, spread
 from tests.bench.workloads import FREE, WORKLOADS, Done, run_fixed
 
@@ -32,7 +32,7 @@ def _records(spool: Path) -> dict[str, int]:
     """Count what a spool holds."""
     import numpy as np
 
-    from gilscope.spool import LOST, SpoolReader
+    from gilscope.convert.spool import LOST, SpoolReader
 
     records = lost = 0
     with SpoolReader(spool) as reader:
@@ -70,7 +70,7 @@ def there_and_back(chance: random.Random) -> list[str]:
 
 def trial(name: str, seed: int, scale: float, pairs: int) -> list[dict[str, list[dict[str, float]]]]:
     """Run the work each way twice, in an order and back again: a steady drift favours none."""
-    import gilscope.spool  # noqa: F401  loaded before anything is timed
+    import gilscope.convert.spool  # noqa: F401  loaded before anything is timed
 
     run_fixed(name, scale / 10)
     chance = random.Random(f"{name} {seed}")

@@ -101,14 +101,14 @@ def undisturbed(
 
 def subject(scale: float) -> dict[str, list[Event] | list[int]]:
     """Record a few workloads; return the trace's acquires and releases, and its first and last instant."""
-    from gilscope.recording import Recording
+    from gilscope.tables.stored import Tables
 
     with scratch() as folder:
         with recording(folder) as recorded:
             for name, share in _SUBJECTS.items():
                 run_fixed(name, share * scale)
         metadata = recorded.convert()
-        trace = Recording(recorded.folder, metadata)
+        trace = Tables(recorded.folder, metadata)
         native = dict(zip(*(trace.threads[c].to_pylist() for c in ("thread", "native_id")), strict=True))
         rows = trace.intervals.to_pylist()
     zero, events = metadata["start_monotonic_ns"], list[Event]()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from gilscope.options import SAMPLED_PERIOD_S
 from gilscope.progress import progress_bar
+from gilscope.record.options import SAMPLED_PERIOD_S
 from tests.bench.common import Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
 
@@ -43,9 +43,9 @@ def _record_both(spool: Path, name: str, seconds: float) -> int:
 
 def _converted(spool: Path, folder: Path, sampler_cpu_ns: int, *, exact: bool) -> Any:
     """Return the spool's recording, made from its transitions or from its samples."""
-    from gilscope.recording import Recording
-    from gilscope.spool import SpoolReader
-    from gilscope.tables import Conversion
+    from gilscope.convert.conversion import Conversion
+    from gilscope.convert.spool import SpoolReader
+    from gilscope.tables.stored import Tables
 
     folder.mkdir()
     with SpoolReader(spool) as reader:
@@ -59,7 +59,7 @@ def _converted(spool: Path, folder: Path, sampler_cpu_ns: int, *, exact: bool) -
         "ticks": totals.ticks,
         "sampler_cpu_ns": sampler_cpu_ns,
     }
-    return Recording(folder, metadata)
+    return Tables(folder, metadata)
 
 
 def _rows(trace: Any) -> dict[int, Any]:
@@ -126,13 +126,13 @@ def trial(name: str, seconds: float) -> dict[str, Any]:
 def alone(name: str, seconds: float) -> dict[str, int]:
     """Record a workload with sampled edges only; return the GIL's switches as counted in three ways."""
     from gilscope.analysis import overhead
-    from gilscope.recording import Recording
+    from gilscope.tables.stored import Tables
 
     with scratch() as folder:
         with recording(folder, "sampled") as recorded:
             run_for(name, seconds)
         metadata = recorded.convert()
-        trace = Recording(recorded.folder, metadata)
+        trace = Tables(recorded.folder, metadata)
         return {
             "metadata": metadata["switches"],
             "samples": sum(trace.samples["switches"].to_pylist()),

@@ -8,20 +8,20 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gilscope.options import EXACT_PERIOD_S, SAMPLED_PERIOD_S
 from gilscope.progress import progress_bar
+from gilscope.record.options import EXACT_PERIOD_S, SAMPLED_PERIOD_S
 from tests.bench.common import Figure, Plan, fresh, quantile, recording, scratch
 from tests.bench.workloads import run_for
 
 if TYPE_CHECKING:
-    from gilscope.options import Edges
+    from gilscope.record.options import Edges
 
 _PERIODS: dict[Edges, float] = {"exact": EXACT_PERIOD_S, "sampled": SAMPLED_PERIOD_S}
 
 
 def share(edges: Edges, name: str, seconds: float) -> dict[str, Any]:
     """Record a workload; return the sampler's share of a core and how late each tick was, in us."""
-    from gilscope.recording import Recording
+    from gilscope.tables.stored import Tables
 
     with scratch() as folder:
         with recording(folder, edges) as recorded:
@@ -30,14 +30,14 @@ def share(edges: Edges, name: str, seconds: float) -> dict[str, Any]:
             else:
                 time.sleep(seconds)
         metadata = recorded.convert()
-        samples = Recording(recorded.folder, metadata).samples
+        samples = Tables(recorded.folder, metadata).samples
         late = [ns / 1e3 for ns in samples["late_ns"].to_pylist()]
     return {"share": recorded.stopped["sampler_cpu_ns"] / metadata["duration_ns"], "late_us": late}
 
 
 def held(edges: Edges) -> dict[str, Any]:
     """Hold the GIL for a second; return how long, and when the ticks in it came, in ms."""
-    from gilscope.recording import Recording
+    from gilscope.tables.stored import Tables
 
     with scratch() as folder:
         with recording(folder, edges) as recorded:
@@ -45,7 +45,7 @@ def held(edges: Edges) -> dict[str, Any]:
             ctypes.PyDLL(None).usleep(1_000_000)
             ended = time.monotonic_ns()
         metadata = recorded.convert()
-        times = Recording(recorded.folder, metadata).samples["time_ns"].to_pylist()
+        times = Tables(recorded.folder, metadata).samples["time_ns"].to_pylist()
     zero = metadata["start_monotonic_ns"]
     ticks = [(zero + t - begun) / 1e6 for t in times if begun <= zero + t <= ended]
     return {"seconds": (ended - begun) / 1e9, "ticks_ms": ticks}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gilscope import spool
-from gilscope.spool import BATCH, HEADER, Batch, SpoolReader
+from gilscope.convert import spool
+from gilscope.convert.spool import BATCH, HEADER, Batch, SpoolReader
 from tests.bench.common import recording, scratch
 from tests.bench.workloads import run_for
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gilscope import spool
+from gilscope.convert import spool
 
 Files = dict[str, bytes]
 

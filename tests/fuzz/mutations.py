@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gilscope import schema, spool
+from gilscope.convert import spool
+from gilscope.tables import schema
 from tests.fuzz import files as f
 from tests.fuzz.files import Files
 

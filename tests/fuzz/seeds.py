@@ -5,11 +5,11 @@ from functools import cache
 from pathlib import Path
 
 import gilscope
-from gilscope import spool
+from gilscope.convert import spool
 from tests.fuzz import files as f
 from tests.fuzz.files import Files
-from tests.support.programs import run_threads, spin
-from tests.support.spools import Spool, appears, says
+from tests.support.drawn.spools import Spool, appears, says
+from tests.support.processes.programs import run_threads, spin
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = 5

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gilscope
-from gilscope import schema
+from gilscope.convert.spool import SpoolReader
 from gilscope.errors import TraceFormatError
-from gilscope.spool import SpoolReader
+from gilscope.tables import schema
 from tests.fuzz import engine, mutations, victim
 from tests.fuzz import files as f
 from tests.fuzz.seeds import RECORDED, seeds
-from tests.support.traces import calm
+from tests.support.drawn.traces import calm
 
 SEEDS = st.integers(0, len(seeds()) - 1)
 CHANCE = st.integers(0, 2**32).map(Random)

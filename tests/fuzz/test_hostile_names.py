@@ -8,10 +8,11 @@ import pytest
 
 import gilscope
 import gilscope.cli
-from gilscope import report, spool
+from gilscope.convert import spool
+from gilscope.report import text as report
 from tests.fuzz import files as f
 from tests.fuzz.seeds import seeds, unfinished
-from tests.support.spools import Spool, appears, says
+from tests.support.drawn.spools import Spool, appears, says
 
 NAMES = [
     "<script>alert(1)</script>",

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import gilscope
-import gilscope.tables
-from gilscope import spool
+import gilscope.convert.conversion
 from gilscope.analysis.windows import timeline
+from gilscope.convert import spool
 from gilscope.errors import TraceFormatError
-from gilscope.spans import Coverage
+from gilscope.tables.spans import Coverage
 from tests.fuzz import files as f
 from tests.fuzz import victim
 from tests.fuzz.mutations import join, split
 from tests.fuzz.seeds import unfinished
-from tests.support.spools import START_NS, Spool, appears
+from tests.support.drawn.spools import START_NS, Spool, appears
 
 BEGUN = [(spool.BEGIN, 0, 0, 1), *appears(0, 7, 1)]
 
@@ -104,7 +104,7 @@ def test_processor_time_beyond_all_time(load):
 
 
 def test_more_threads_than_there_can_be_are_refused(load, monkeypatch):
-    monkeypatch.setattr("gilscope.names.MOST_THREADS", 100)
+    monkeypatch.setattr("gilscope.convert.directory.MOST_THREADS", 100)
     s = Spool().batch(0).batch(10, [(spool.THREAD, n, n, 1) for n in range(101)])
 
     with pytest.raises(TraceFormatError, match="more than 100 threads"):
@@ -112,7 +112,7 @@ def test_more_threads_than_there_can_be_are_refused(load, monkeypatch):
 
 
 def test_threads_told_of_that_never_appear_are_bounded(load, monkeypatch):
-    monkeypatch.setattr("gilscope.names.MOST_THREADS", 100)
+    monkeypatch.setattr("gilscope.convert.directory.MOST_THREADS", 100)
     s = Spool(flags=spool.OBSERVED).batch(0).batch(10, [(spool.NAME, 0, n, 1) for n in range(101)])
 
     with pytest.raises(TraceFormatError, match="more than 100 threads"):
@@ -144,15 +144,15 @@ def test_zeros_without_end_are_refused(tmp_path):
 
 def test_many_states_are_converted_a_chunk_at_a_time(load, monkeypatch):
     """Memory is bound by what is in a chunk, whatever kind of row it is."""
-    monkeypatch.setattr("gilscope.tables.CHUNK_RECORDS", 100)
+    monkeypatch.setattr("gilscope.convert.conversion.CHUNK_RECORDS", 100)
     chunks = []
-    original = gilscope.tables.Conversion._convert
+    original = gilscope.convert.conversion.Conversion._convert
 
     def spy(self, chunk):
         chunks.append(sum(len(b.states) for b in chunk))
         original(self, chunk)
 
-    monkeypatch.setattr("gilscope.tables.Conversion._convert", spy)
+    monkeypatch.setattr("gilscope.convert.conversion.Conversion._convert", spy)
     s = Spool(flags=spool.OBSERVED)
     for i in range(10):
         s.batch(i + 1, states=[(n, spool.STATE_WAIT) for n in range(60)])

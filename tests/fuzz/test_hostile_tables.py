@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 import gilscope
-from gilscope import schema
-from gilscope.arrowfile import open_batches
 from gilscope.errors import TraceFormatError
+from gilscope.tables import schema
+from gilscope.tables.arrowfile import open_batches
 from tests.fuzz import files as f
 from tests.fuzz.mutations import arrow
 from tests.fuzz.seeds import RECORDED, seeds

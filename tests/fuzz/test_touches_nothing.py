@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from random import Random
 
-from gilscope import spool
+from gilscope.convert import spool
 from tests.fuzz import files as f
 from tests.fuzz.mutations import mutate
 from tests.fuzz.seeds import seeds, unfinished
-from tests.support.spools import Spool, appears, says
+from tests.support.drawn.spools import Spool, appears, says
 
 ROOT = Path(__file__).parents[2]
 EVIL = "evil_module.__import__('os').system('touch evil')"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import gilscope
-from gilscope import analysis, cli, schema
+from gilscope import analysis, cli
 from gilscope.errors import GilscopeError
+from gilscope.tables import schema
 
 HELPERS: tuple[Callable[[Any], Any], ...] = (
     analysis.threads,

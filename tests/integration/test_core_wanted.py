@@ -6,8 +6,8 @@ import os
 import pytest
 
 from gilscope import _core
-from gilscope.spool import SpoolReader
-from tests.support.closing import closing
+from gilscope.convert.spool import SpoolReader
+from tests.support.processes.closing import closing
 
 
 @pytest.fixture(params=["exact", "sampled"])

@@ -10,7 +10,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import python
+from tests.support.processes.programs import python
 
 pytestmark = pytest.mark.skipif(
     not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has its GIL"

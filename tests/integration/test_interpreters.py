@@ -10,8 +10,8 @@ import pytest
 import gilscope
 from gilscope import analysis, errors
 from tests.support import invariants
-from tests.support.interpreters import Interpreter, interpreters, needs_own_gil, needs_pool
-from tests.support.programs import run_threads, spin
+from tests.support.processes.interpreters import Interpreter, interpreters, needs_own_gil, needs_pool
+from tests.support.processes.programs import run_threads, spin
 
 pytestmark = needs_own_gil
 

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 import gilscope
-from gilscope import analysis, report
-from tests.support.programs import HOLDING, run_threads, spin, take_turns
+from gilscope import analysis
+from gilscope.report import text as report
+from tests.support.processes.programs import HOLDING, run_threads, spin, take_turns
 
 INTERVAL_NS = 5_000_000
 
@@ -156,10 +157,10 @@ def test_a_comparison_of_repeats_has_intervals():
 
 
 def test_a_trace_of_no_length_has_a_report():
-    from gilscope.recording import Recording
+    from gilscope.tables.stored import Tables
 
     facts = {"gilscope_version": "0", "python_version": "3", "not_measured": [], "switches": 0, "ticks": 0}
     for edges in ("exact", "sampled"):
-        t = Recording(None, {**facts, "duration_ns": 0, "edges": edges})
+        t = Tables(None, {**facts, "duration_ns": 0, "edges": edges})
         assert "0 hand-offs" in report.text(t)
         assert json.loads(report.as_json(t))["overhead"]["wall_ns"] == 0

@@ -12,8 +12,9 @@ import pytest
 
 import gilscope
 from gilscope import _core, errors
-from tests.support import invariants, sandbox
-from tests.support.programs import HOLDING, python, run_threads, spin
+from tests.support import invariants
+from tests.support.processes import sandbox
+from tests.support.processes.programs import HOLDING, python, run_threads, spin
 
 ROOT = Path(__file__).parents[2]
 
@@ -323,7 +324,7 @@ def test_a_program_that_closes_every_descriptor_loses_nothing(tmp_path):
 
 def test_a_program_that_closes_every_descriptor_gets_no_stray_byte(tmp_path):
     """Where the kernel gives the recorder no table of descriptors of its own, it loses the file."""
-    alone = f"from tests.support import sandbox; sandbox.forbid({sandbox.CLOSE_RANGE})"
+    alone = f"from tests.support.processes import sandbox; sandbox.forbid({sandbox.CLOSE_RANGE})"
     result = python("-c", alone + CLOSES_EVERYTHING, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert result.stderr == ""
     assert result.stdout.startswith("True False ")
@@ -441,7 +442,7 @@ def test_an_interrupted_conversion_loses_nothing(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("gilscope.tables.Conversion.run", interrupt)
+        patched.setattr("gilscope.convert.conversion.Conversion.run", interrupt)
         with pytest.raises(KeyboardInterrupt), gilscope.trace(path):
             run_threads(lambda: spin(0.01), names=("worker",))
     assert sorted(p.name for p in path.iterdir()) == ["metadata.json", "spool.bin"]
@@ -452,7 +453,7 @@ def test_an_interrupted_conversion_loses_nothing(tmp_path, monkeypatch):
 
 def test_no_room_for_the_tables_keeps_the_spool_and_the_trace(tmp_path, monkeypatch):
     path = tmp_path / "run.gilscope"
-    from gilscope import folder
+    from gilscope.convert import folder
 
     real = folder.describe_file
 

@@ -10,7 +10,7 @@ import pytest
 import gilscope
 from gilscope import _core, errors
 from tests.support import invariants
-from tests.support.programs import RELEASING, python, run_threads, spin
+from tests.support.processes.programs import RELEASING, python, run_threads, spin
 
 
 def rows(t: gilscope.Trace) -> list[tuple]:

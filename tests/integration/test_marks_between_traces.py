@@ -7,7 +7,7 @@ import pytest
 
 import gilscope
 from gilscope import _core
-from gilscope.spool import MARK, REGION, SpoolReader
+from gilscope.convert.spool import MARK, REGION, SpoolReader
 
 
 def mark(t):

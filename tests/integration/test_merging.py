@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import gilscope
-from tests.support import merged, programs_with_viztracer
+from tests.support.viztracer import merged
+from tests.support.viztracer import programs as programs_with_viztracer
 
 
 def rows_of(trace: gilscope.Trace) -> dict[tuple[int, int], list[merged.Slice]]:

@@ -14,7 +14,7 @@ import pytest
 
 import gilscope
 from gilscope import analysis
-from tests.support.programs import HOLDING
+from tests.support.processes.programs import HOLDING
 from tests.support.stacks import here, stack
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gilscope
-from tests.support.programs import python
+from tests.support.processes.programs import python
 
 CHECKOUT = Path(__file__).parents[2]
 README = CHECKOUT / "README.md"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import gilscope
-from tests.support.programs import python, run_threads, spin
+from tests.support.processes.programs import python, run_threads, spin
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import python
+from tests.support.processes.programs import python
 
 PROGRAM = """
 import atexit, sys, threading, time

@@ -16,8 +16,10 @@ import pytest
 
 import gilscope
 from gilscope.viztracer import FIRST_TID, export
-from tests.support import browser, merged, programs_with_viztracer, screenshot, timelines
-from tests.support.timelines import ZERO_NS, Row
+from tests.support.drawn import timelines
+from tests.support.drawn.timelines import ZERO_NS, Row
+from tests.support.viztracer import browser, merged, screenshot
+from tests.support.viztracer import programs as programs_with_viztracer
 
 NAMES = timelines.HOSTILE_NAMES
 

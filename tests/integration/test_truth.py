@@ -12,7 +12,7 @@ import pytest
 import gilscope
 from gilscope import analysis
 from tests.support import invariants
-from tests.support.programs import HOLDING, RELEASING, run_threads, spin, take_turns
+from tests.support.processes.programs import HOLDING, RELEASING, run_threads, spin, take_turns
 
 TOLERANCE_NS = 200_000
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gilscope import viewer
 from gilscope.errors import GilscopeError, OptionError, TraceFormatError
-from gilscope.viztracer import export
-from tests.support import browser, timelines
+from gilscope.viztracer import export, viewer
+from tests.support.drawn import timelines
+from tests.support.viztracer import browser
 
 
 def get(url: str, path: str, **headers: str) -> tuple[int, bytes]:
@@ -68,7 +68,7 @@ def timeline_file(tmp_path: Path) -> Path:
 
 SERVE = """
 import sys
-from gilscope import viewer
+from gilscope.viztracer import viewer
 viewer.serve(sys.argv[1], open_browser=False, ready=lambda url: print(url, flush=True))
 print("ended", "viztracer" in sys.modules)
 """

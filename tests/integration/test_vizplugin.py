@@ -8,8 +8,9 @@ import pytest
 import viztracer
 
 import gilscope
-from gilscope import vizlanes, vizplugin
+from gilscope import vizplugin
 from gilscope.viztracer import FIRST_TID
+from gilscope.viztracer import reportlanes as vizlanes
 
 
 def hand_over(plugin: vizlanes.GilLanes, data: Any) -> None:

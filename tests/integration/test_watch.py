@@ -12,8 +12,8 @@ import pytest
 import gilscope
 from gilscope import _core, errors
 from tests.support import invariants
-from tests.support.interpreters import interpreters
-from tests.support.programs import HOLDING, python
+from tests.support.processes.interpreters import interpreters
+from tests.support.processes.programs import HOLDING, python
 
 HELD_S = 0.1  # least time that a thread waits for the GIL in `Waiter.keep_waiting`
 

@@ -29,7 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gilscope import _core, spool
+from gilscope import _core
+from gilscope.convert import spool
 from gilscope.progress import progress_bar
 from tests.stress.many import resident_kb
 

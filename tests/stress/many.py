@@ -20,7 +20,7 @@ from pathlib import Path
 import gilscope
 from gilscope import _core
 from tests.support import invariants
-from tests.support.programs import run_threads
+from tests.support.processes.programs import run_threads
 
 _PERIOD_NS = 10_000_000
 _STACK_BYTES = 256 * 1024

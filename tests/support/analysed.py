@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from gilscope import analysis
-from tests.support.rows import Trace
+from tests.support.drawn.rows import Trace
 
 a_window = st.sampled_from([1e-9, 3e-9, 1e-6, 1e-3, 0.005, 0.1])
 A_HELPER = {

@@ -9,12 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
-from gilscope import _core, schema
-from gilscope.recording import Recording
-from gilscope.spool import SpoolReader
-from gilscope.switchwatch import SwitchWatch
-from gilscope.tables import Conversion
-from gilscope.threadnames import NameTeller
+from gilscope import _core
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.spool import SpoolReader
+from gilscope.record.intervalcalls import SwitchWatch
+from gilscope.record.threadnames import NameTeller
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -23,7 +24,7 @@ def tables(file: Path, folder: Path) -> dict[str, list[dict[str, object]]]:
     """Return the tables that a spool gives, as plain rows."""
     with SpoolReader(file) as reader:
         totals = Conversion(reader, folder, interval_argument=False).run()
-    recording = Recording(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
+    recording = Tables(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
     return {name: recording.table(name).to_pylist() for name in schema.TABLES}
 
 

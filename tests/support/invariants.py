@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from gilscope import schema
-from gilscope.recording import Recording
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
 
 
-def check(t: Recording) -> None:
+def check(t: Tables) -> None:
     """Assert every invariant of design section 8 on a trace."""
     for name, columns in schema.TABLES.items():
         assert t.table(name).schema.equals(columns), name
@@ -34,7 +34,7 @@ def check_intervals(intervals: pd.DataFrame, wall: int) -> None:
         assert (mine.start_ns.iloc[1:].to_numpy() >= end[mine.index].iloc[:-1].to_numpy()).all()
 
 
-def check_threads(t: Recording, intervals: pd.DataFrame) -> None:
+def check_threads(t: Tables, intervals: pd.DataFrame) -> None:
     """The sums per thread are those of the intervals, and each thread lives inside the trace."""
     threads = t.threads.to_pandas()
     assert threads.thread.tolist() == list(range(len(threads)))

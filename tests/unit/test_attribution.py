@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope.attribution import Attribution
-from gilscope.spool import STATE_READY, STATE_RUN, STATE_WAIT
+from gilscope.convert.attribution import Attribution
+from gilscope.convert.spool import STATE_READY, STATE_RUN, STATE_WAIT
 
 
 def waits(attribution, ticks):

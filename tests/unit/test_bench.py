@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from gilscope import spool
+from gilscope.convert import spool
 from tests.bench import accuracy, machine, offenders, program, referee, rivals, sampled
 from tests.bench.__main__ import NAMES
 from tests.bench.common import Figure, SkippedError, fresh, median_interval, quantile, shuffled

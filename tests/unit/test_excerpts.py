@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from gilscope import excerpts
-from gilscope.excerpts import AROUND, MOST_BYTES, MOST_LETTERS, excerpt
+from gilscope.report import excerpts
+from gilscope.report.excerpts import AROUND, MOST_BYTES, MOST_LETTERS, excerpt
 
 LATER = {"start_unix_ns": 1 << 62}
 """Metadata of a trace that began after all files here were written."""

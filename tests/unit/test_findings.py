@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from gilscope import analysis
-from tests.support import oracle
-from tests.support.rows import Interval, Sample, SwitchInterval, Thread, Trace
-from tests.support.traces import MS, history, of_stories, round_robin, sampled
+from tests.support.drawn.rows import Interval, Sample, SwitchInterval, Thread, Trace
+from tests.support.drawn.traces import MS, history, of_stories, round_robin, sampled
+from tests.support.oracles import transitions as oracle
 
 KINDS = {
     *("saturated", "convoy", "long_hold", "chatty", "steals", "unfair"),

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope import flames
 from gilscope.errors import OptionError, TraceWriteError
-from tests.support.rows import Site
-from tests.support.slowsites import located
-from tests.support.slowspans import names, spans
-from tests.support.traces import calm, round_robin, traces
+from gilscope.stacks import flames
+from tests.support.drawn.rows import Site
+from tests.support.drawn.traces import calm, round_robin, traces
+from tests.support.oracles.sites import located
+from tests.support.oracles.spans import names, spans
 
 a_weight = st.sampled_from(["held", "inflicted", "waited"])
 CUT = Site(0, None, "(callers not kept)", None, None, None)

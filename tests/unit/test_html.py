@@ -12,11 +12,14 @@ import pyarrow as pa
 import pytest
 
 import gilscope
-from gilscope import cli, html, htmllines, plots, schema
+from gilscope import cli, plots
 from gilscope.errors import OptionError
-from gilscope.recording import Recording
-from tests.support.rows import Interval, Site, Thread, Trace
-from tests.support.timelines import HOSTILE_NAMES, recording, two_at_a_time
+from gilscope.report.html import lines as htmllines
+from gilscope.report.html import page as html
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
+from tests.support.drawn.rows import Interval, Site, Thread, Trace
+from tests.support.drawn.timelines import HOSTILE_NAMES, recording, two_at_a_time
 
 MS = 1_000_000
 VOID = {"meta", "img", "br"}
@@ -99,7 +102,7 @@ def hostile():
 
 
 TRACES = {
-    "no tables": Recording(None, {"edges": "exact", "duration_ns": 0}),
+    "no tables": Tables(None, {"edges": "exact", "duration_ns": 0}),
     "empty": made([], [], 0),
     "idle": made([], ["alone"]),
     "one thread": made([(0, "run", 0, 100 * MS, "open")], ["alone"]),
@@ -278,7 +281,7 @@ def test_where_transitions_were_lost_the_page_says_how_much():
         "intervals": t.intervals,
         "samples": pa.Table.from_pylist(samples, schema=schema.SAMPLES),
     }
-    page = Page(html.page(Recording(None, t.metadata, tables)))
+    page = Page(html.page(Tables(None, t.metadata, tables)))
 
     assert "left out, transitions were lost" in page.text
     assert page.text[page.text.index("left out, transitions were lost") + 1] == "10.0 ms"
@@ -298,7 +301,7 @@ def test_each_of_several_gils_has_a_line():
     t = made([*rows, (0, "wait", 90 * MS, 10 * MS, None)])
     gils = pa.array([0, 3, 0], pa.int32())
     intervals = t.intervals.set_column(1, schema.INTERVALS.field("interpreter"), gils)
-    page = Page(html.page(Recording(None, t.metadata, {"threads": t.threads, "intervals": intervals})))
+    page = Page(html.page(Tables(None, t.metadata, {"threads": t.threads, "intervals": intervals})))
 
     head, *lines = page.table("interpreter", "held")
     assert head == [
@@ -323,7 +326,7 @@ def test_one_gil_is_not_told_twice(real):
     assert not [table for table in Page(html.page(real)).tables if table[0][0] == "interpreter"]
 
 
-class Parent(Recording):
+class Parent(Tables):
     """A recording made by hand, with recordings of children."""
 
     def __init__(self, children, **metadata):
@@ -335,16 +338,13 @@ class Parent(Recording):
         return self.list
 
 
-class Child(Recording):
+class Child(Tables):
     def __init__(self, pid, argv, begins_ms=0, held_ms=0, lasts_ms=100, complete=True):
         t = made([(0, "run", 0, held_ms * MS, "open")], duration_ms=lasts_ms, pid=pid, argv=argv)
         begins = {"start_monotonic_ns": t.metadata["start_monotonic_ns"] + begins_ms * MS}
         threads = pa.Table.from_pylist([{"thread": 0, "run_ns": held_ms * MS}], schema=schema.THREADS)
-        super().__init__(None, t.metadata | begins | {"complete": complete}, {"threads": threads})
-
-    @property
-    def home(self):
-        return PurePath("run.gilscope", "children", str(self.metadata["pid"]))
+        home = PurePath("run.gilscope", "children", str(pid))
+        super().__init__(None, t.metadata | begins | {"complete": complete}, {"threads": threads}, home=home)
 
 
 def test_children_are_listed_by_how_long_they_held():
@@ -422,7 +422,7 @@ def test_lines_are_listed_with_what_they_cost():
 
 
 def test_without_being_asked_no_file_is_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr("gilscope.htmllines.excerpt", lambda *_: pytest.fail("a file was looked at"))
+    monkeypatch.setattr("gilscope.report.html.lines.excerpt", lambda *_: pytest.fail("a file was looked at"))
     file = tmp_path / "main.py"
     file.write_text("secret\n" * 40)
     text = html.page(located(str(file)).recording())

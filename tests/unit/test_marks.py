@@ -6,13 +6,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gilscope
-from gilscope import schema, spool, tables
+from gilscope.convert import conversion as tables
+from gilscope.convert import spool
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.spool import BEGIN, END, LOST, MARK, MARK_NAME, REGION, REGION_END, SpoolReader
+from gilscope.convert.texts import Texts
 from gilscope.errors import TraceFormatError
-from gilscope.recording import Recording, read_metadata, write_metadata
-from gilscope.spool import BEGIN, END, LOST, MARK, MARK_NAME, REGION, REGION_END, SpoolReader
-from gilscope.tables import Conversion
-from gilscope.texts import Texts
-from tests.support.spools import Spool, appears
+from gilscope.tables import schema
+from gilscope.tables.metadata import read_metadata, write_metadata
+from gilscope.tables.stored import Tables
+from tests.support.drawn.spools import Spool, appears
 
 Record = tuple[int, int, int, int]
 
@@ -27,13 +30,13 @@ def named(kind: int, thread: int, arg: int, time: int, name: str) -> list[Record
     return [(kind, thread, arg, time), *words]
 
 
-def convert(made: Spool, folder) -> Recording:
+def convert(made: Spool, folder) -> Tables:
     with SpoolReader(made.write(folder / "spool.bin")) as reader:
         totals = Conversion(reader, folder, interval_argument=False).run()
-    return Recording(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
+    return Tables(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
 
 
-def rows(recording: Recording) -> list[tuple]:
+def rows(recording: Tables) -> list[tuple]:
     return [tuple(row.values()) for row in recording.marks.to_pylist()]
 
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import gilscope
-from gilscope import _core, errors, session
+from gilscope import _core, errors
+from gilscope.record import session
 
 
 @pytest.mark.parametrize("period", [0, -1, -0.001, math.nan, math.inf, "1ms", True, 10**400, 1e-9, 1e9, []])

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 import gilscope
-from gilscope import plots, schema
+from gilscope import plots
 from gilscope.errors import GilscopeError, OptionError
-from gilscope.recording import Recording
-from tests.support.timelines import HOSTILE_NAMES, recording, two_at_a_time
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
+from tests.support.drawn.timelines import HOSTILE_NAMES, recording, two_at_a_time
 
 pytest.importorskip("matplotlib")
 
@@ -46,7 +47,7 @@ def made(rows, names=("a", "b"), duration_ms=100, edges="exact", **tables):
     more = {
         name: pa.Table.from_pylist(content, schema=schema.TABLES[name]) for name, content in tables.items()
     }
-    return Recording(None, t.metadata, {"intervals": t.intervals, "threads": t.threads, **more})
+    return Tables(None, t.metadata, {"intervals": t.intervals, "threads": t.threads, **more})
 
 
 def handoff(request, release, acquire, old=0, new=1):
@@ -130,7 +131,7 @@ def test_every_picture_has_a_title_a_unit_and_a_legend(plot, real):
 @pytest.mark.parametrize(
     "t",
     [
-        Recording(None, {"edges": "exact", "duration_ns": 0}),
+        Tables(None, {"edges": "exact", "duration_ns": 0}),
         made([], [], 0),
         made([], ["alone"], 0, "sampled"),
         made([], ["alone"]),
@@ -198,7 +199,7 @@ def test_lives_are_drawn_in_the_color_of_off():
     t = a_turn()
     rows = [{"thread": 0, "name": "a", "first_ns": 0, "last_ns": 90 * MS}, {"thread": 1, "name": "b"}]
     tables = {"threads": pa.Table.from_pylist(rows, schema=schema.THREADS), "intervals": t.intervals}
-    (life,) = by_gid(plots.timeline(Recording(None, t.metadata, tables)), "life")
+    (life,) = by_gid(plots.timeline(Tables(None, t.metadata, tables)), "life")
 
     assert to_hex(life.get_colors()[0]) == plots.OFF_COLOR.lower()
     np.testing.assert_allclose(life.get_segments(), [[(0, 0), (0.09, 0)]])

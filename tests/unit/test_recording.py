@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 import gilscope
-from gilscope import schema
 from gilscope.errors import TraceFormatError
-from gilscope.recording import describe_file, write_metadata
-from tests.support.programs import run_threads, spin
+from gilscope.tables import schema
+from gilscope.tables.files import describe_file
+from gilscope.tables.metadata import write_metadata
+from tests.support.processes.programs import run_threads, spin
 
 
 @pytest.fixture(scope="module")

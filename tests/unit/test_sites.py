@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope import spool
+from gilscope.convert import spool
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.sites import lines
+from gilscope.convert.spool import SpoolReader
 from gilscope.errors import TraceFormatError
-from gilscope.recording import Recording
-from gilscope.sites import lines
-from gilscope.spool import SpoolReader
-from gilscope.tables import Conversion
-from tests.support.spools import Spool, appears
-from tests.support.traces import calm
+from gilscope.tables.stored import Tables
+from tests.support.drawn.spools import Spool, appears
+from tests.support.drawn.traces import calm
 
 MODULE = (0, 1, "<module>", "prog.py", b"\x80\x00")
 BODY = (1, 3, "f", "prog.py", b"")
@@ -24,7 +24,7 @@ def converted(s, folder):
     folder.mkdir(exist_ok=True)
     with SpoolReader(s.write(folder / "spool.bin")) as reader:
         totals = Conversion(reader, folder, interval_argument=False).run()
-    return Recording(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
+    return Tables(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
 
 
 def story(s, first, second):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope import spans
-from tests.support.traces import calm
+from gilscope.tables import spans
+from tests.support.drawn.traces import calm
 
 END = 40
 instants = st.lists(st.integers(-2, END + 2), max_size=8).map(lambda times: np.array(times, np.int64))

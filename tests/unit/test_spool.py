@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope import schema, sites, spool
+from gilscope.convert import sites, spool
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.spool import Clock, SpoolReader
 from gilscope.errors import TraceFormatError
-from gilscope.recording import Recording
-from gilscope.spool import Clock, SpoolReader
-from gilscope.tables import Conversion
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
 from tests.support import invariants
-from tests.support.spools import START_NS, Spool, appears
+from tests.support.drawn.spools import START_NS, Spool, appears
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -38,7 +39,7 @@ def test_golden_spool_gives_golden_tables(tmp_path, name):
     """The format may only change together with `VERSION`: old spools must not be misread."""
     with SpoolReader(DATA / f"{name}.spool") as reader:
         totals = Conversion(reader, tmp_path, interval_argument=False).run()
-    recording = Recording(tmp_path, {"duration_ns": totals.duration_ns, "edges": "exact"})
+    recording = Tables(tmp_path, {"duration_ns": totals.duration_ns, "edges": "exact"})
     expected = json.loads((DATA / f"{name}.json").read_text())
 
     for name, rows in expected.items():

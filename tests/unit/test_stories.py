@@ -8,9 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gilscope import spool, tables
-from gilscope.recording import Recording
-from gilscope.spool import (
+from gilscope.convert import conversion as tables
+from gilscope.convert import spool
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.spool import (
     ACQUIRE,
     BEGIN,
     DROP_REQUEST,
@@ -23,13 +24,15 @@ from gilscope.spool import (
     REQUEST,
     SpoolReader,
 )
-from gilscope.tables import Conversion
-from tests.support import invariants, legal, oracle
-from tests.support.spools import Spool, appears
-from tests.support.traces import MS, calm, moved
+from gilscope.tables.stored import Tables
+from tests.support import invariants
+from tests.support.drawn import transitions as legal
+from tests.support.drawn.spools import Spool, appears
+from tests.support.drawn.traces import MS, calm, moved
+from tests.support.oracles import transitions as oracle
 
 
-def convert(made: Spool, chunk: int = 1 << 19) -> tuple[Recording, tables.Totals]:
+def convert(made: Spool, chunk: int = 1 << 19) -> tuple[Tables, tables.Totals]:
     before, tables.CHUNK_RECORDS = tables.CHUNK_RECORDS, chunk
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -37,18 +40,18 @@ def convert(made: Spool, chunk: int = 1 << 19) -> tuple[Recording, tables.Totals
             with SpoolReader(path) as reader:
                 totals = Conversion(reader, Path(folder), interval_argument=False).run()
             metadata = {"duration_ns": totals.duration_ns, "edges": "exact", "dropped": totals.dropped}
-            recording = Recording(Path(folder), metadata)
+            recording = Tables(Path(folder), metadata)
             invariants.check(recording)
             return recording, totals
     finally:
         tables.CHUNK_RECORDS = before
 
 
-def rows(recording: Recording, name: str, *columns: str) -> list[tuple]:
+def rows(recording: Tables, name: str, *columns: str) -> list[tuple]:
     return list(zip(*(recording.table(name)[c].to_pylist() for c in columns), strict=True))
 
 
-def intervals(recording: Recording) -> list[tuple]:
+def intervals(recording: Tables) -> list[tuple]:
     columns = ("interpreter", "thread", "state", "start_ns", "duration_ns", "release")
     return rows(recording, "intervals", *columns)
 
@@ -154,7 +157,7 @@ def in_some_order(found: list[tuple]) -> list[tuple]:
     return sorted(found, key=lambda row: tuple(map(str, row)))
 
 
-def by_number(recording: Recording) -> dict[int, int]:
+def by_number(recording: Tables) -> dict[int, int]:
     """Return the number each drawn thread has in the tables, by its native id."""
     return {native - 100: n for n, native in rows(recording, "threads", "thread", "native_id")}
 

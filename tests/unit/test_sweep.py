@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import gilscope
-from gilscope import errors, sweeping
-from gilscope.sweeping import Sweep, run_all
+from gilscope import errors
+from gilscope.sweeping import sweeps as sweeping
+from gilscope.sweeping.sweeps import Sweep, run_all
 
 INTERVALS = (0.0005, 0.005, 0.02)
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from gilscope import spool, tables
-from gilscope.recording import Recording
-from gilscope.spool import BEGIN, END, INTERVAL, INTERVAL_WAS, LINE, NAME, REQUEST, TEXT, SpoolReader
-from gilscope.tables import Conversion
-from tests.support.spools import Spool, appears
+from gilscope.convert import conversion as tables
+from gilscope.convert import spool
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.spool import BEGIN, END, INTERVAL, INTERVAL_WAS, LINE, NAME, REQUEST, TEXT, SpoolReader
+from gilscope.tables.stored import Tables
+from tests.support.drawn.spools import Spool, appears
 
 BEGUN = [(BEGIN, 0, 0, 100), *appears(0, 7, 100)]
 
@@ -18,7 +19,7 @@ def story(tmp_path):
     def run(made: Spool):
         with SpoolReader(made.write(tmp_path / "spool.bin")) as reader:
             totals = Conversion(reader, tmp_path, interval_argument=False).run()
-        recording = Recording(tmp_path, {"duration_ns": totals.duration_ns, "edges": "exact"})
+        recording = Tables(tmp_path, {"duration_ns": totals.duration_ns, "edges": "exact"})
         return [tuple(row.values()) for row in recording.switch_intervals.to_pylist()]
 
     return run

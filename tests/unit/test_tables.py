@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from gilscope import spool, tables
-from gilscope.recording import Recording
-from gilscope.spool import ACQUIRE, BEGIN, DROP_REQUEST, END, LOST, RELEASE, REQUEST, SpoolReader
-from gilscope.tables import Conversion
+from gilscope.convert import conversion as tables
+from gilscope.convert import spool
+from gilscope.convert.conversion import Conversion
+from gilscope.convert.spool import ACQUIRE, BEGIN, DROP_REQUEST, END, LOST, RELEASE, REQUEST, SpoolReader
+from gilscope.tables.stored import Tables
 from tests.support import invariants
-from tests.support.spools import START_NS, Spool, appears, says
+from tests.support.drawn.spools import START_NS, Spool, appears, says
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def convert(tmp_path):
             totals = Conversion(reader, tmp_path, interval_argument=False).run()
             edges = "exact" if reader.header.probed else "sampled"
         metadata = {"duration_ns": totals.duration_ns, "edges": edges, "dropped": totals.dropped}
-        recording = Recording(tmp_path, metadata)
+        recording = Tables(tmp_path, metadata)
         invariants.check(recording)
         return recording, totals
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope import spool
-from gilscope.ticks import Ticks
+from gilscope.convert import spool
+from gilscope.convert.ticks import Ticks
 
 
 class Written:

@@ -6,10 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope import transitions as tr
-from gilscope.sites import LastReleases
-from gilscope.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
-from tests.support import legal, oracle
+from gilscope.convert import transitions as tr
+from gilscope.convert.sites import LastReleases
+from gilscope.convert.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
+from tests.support.drawn import transitions as legal
+from tests.support.oracles import transitions as oracle
 
 STATES = ("run", "wait")
 RELEASES = ("forced", "voluntary", "open", None)

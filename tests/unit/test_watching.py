@@ -7,8 +7,10 @@ import threading
 import pytest
 
 import gilscope
-from gilscope import errors, longholds, session
-from gilscope.longholds import MESSAGES_APART_NS, Calls, LongHold, Messages, Place
+from gilscope import errors
+from gilscope.record import session
+from gilscope.watching import longholds
+from gilscope.watching.longholds import MESSAGES_APART_NS, Calls, LongHold, Messages, Place
 
 APP = Place("Shop.crunch", "/srv/app.py", 12)
 MAIN = Place("main", "/srv/app.py", 90)

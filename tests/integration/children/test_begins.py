@@ -3,7 +3,15 @@
 import pytest
 
 from tests.support import invariants
-from tests.support.processes import METHODS, assert_all_before, by_pid, check_all, events, holds_of, traced
+from tests.support.processes.families import (
+    METHODS,
+    assert_all_before,
+    by_pid,
+    check_all,
+    events,
+    holds_of,
+    traced,
+)
 
 
 def test_a_fork_that_leaves_at_once_and_one_that_goes_on(tmp_path):

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 import gilscope
-from tests.support.processes import METHODS, assert_all_before, by_pid, check_all, run, traced
+from tests.support.processes.families import METHODS, assert_all_before, by_pid, check_all, run, traced
 
 
 @pytest.mark.parametrize(

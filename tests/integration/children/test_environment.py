@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import gilscope
-from tests.support.processes import program, traced
-from tests.support.programs import python
+from tests.support.processes.families import program, traced
+from tests.support.processes.programs import python
 
 
 @pytest.mark.parametrize("path", [None, "", "/somewhere:/else", os.fsdecode(b"/\xff")])

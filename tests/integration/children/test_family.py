@@ -6,8 +6,8 @@ import pytest
 
 import gilscope
 from gilscope import analysis
-from tests.support.processes import HOLD_NS, events, traced
-from tests.support.programs import python
+from tests.support.processes.families import HOLD_NS, events, traced
+from tests.support.processes.programs import python
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import gilscope
-from tests.support.processes import by_pid, check_all, run
+from tests.support.processes.families import by_pid, check_all, run
 
 TELL = "import sys; print(sys.getswitchinterval(), flush=True)"
 

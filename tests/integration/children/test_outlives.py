@@ -6,9 +6,9 @@ import json
 import pytest
 
 import gilscope
-from tests.support.closing import closing
-from tests.support.processes import by_pid, check_all, holds_of, program, run
-from tests.support.programs import python
+from tests.support.processes.closing import closing
+from tests.support.processes.families import by_pid, check_all, holds_of, program, run
+from tests.support.processes.programs import python
 
 BEGIN = {
     "fork": """

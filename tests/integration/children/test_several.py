@@ -8,8 +8,8 @@ import pytest
 
 import gilscope
 from gilscope import errors
-from tests.support.processes import check_all, holds_of, program, run, traced
-from tests.support.programs import python
+from tests.support.processes.families import check_all, holds_of, program, run, traced
+from tests.support.processes.programs import python
 
 
 def test_a_child_that_begins_a_trace_of_its_own_may(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import gilscope
-from tests.support.processes import run, traced
+from tests.support.processes.families import run, traced
 
 
 @pytest.mark.parametrize("flag", ["-I", "-E", "-S"])

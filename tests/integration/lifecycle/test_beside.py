@@ -11,7 +11,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import python
+from tests.support.processes.programs import python
 
 WORK = """
 import os, sys, threading, time

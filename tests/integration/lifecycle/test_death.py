@@ -6,7 +6,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import python
+from tests.support.processes.programs import python
 
 LOST_NS = 100_000_000
 """README's promise: batches are written every 50 ms, of what ticks collect every 10 ms."""

@@ -4,8 +4,8 @@ import errno
 
 import gilscope
 from tests.support import invariants
-from tests.support.disk import program_on_a_disk
-from tests.support.programs import python
+from tests.support.processes.disk import program_on_a_disk
+from tests.support.processes.programs import python
 
 SLOTS = 1 << 20
 """Of the ring: what the sampler can be behind."""

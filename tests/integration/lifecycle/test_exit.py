@@ -4,7 +4,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import python
+from tests.support.processes.programs import python
 
 # Each daemon says that it runs, then goes on for ever in its own way.
 DAEMONS = """

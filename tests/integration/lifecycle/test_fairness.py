@@ -7,7 +7,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import take_turns
+from tests.support.processes.programs import take_turns
 
 NAMES, TURNS = tuple("abcd"), 600
 

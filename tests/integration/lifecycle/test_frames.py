@@ -9,7 +9,7 @@ import pytest
 
 import gilscope
 from tests.support import invariants
-from tests.support.programs import python, run_threads, spin
+from tests.support.processes.programs import python, run_threads, spin
 
 
 def numbers(path):

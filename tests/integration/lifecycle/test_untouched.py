@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gilscope
 from gilscope import _core
-from tests.support.programs import python, run_threads, spin
+from tests.support.processes.programs import python, run_threads, spin
 
 
 def test_errno_outlives_every_kind_of_transition():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.rows import Sample, Thread, Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Sample, Thread, Trace
+from tests.support.drawn.traces import (
     round_robin,
 )
 

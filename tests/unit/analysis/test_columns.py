@@ -8,8 +8,8 @@ import pytest
 
 from gilscope import analysis
 from tests.support.analysed import each_helper
-from tests.support.rows import Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Trace
+from tests.support.drawn.traces import (
     MS,
     round_robin,
     sampled,

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 
 from gilscope import analysis
-from gilscope.recording import Recording
-from gilscope.schema import TABLES
-from tests.support import slow
+from gilscope.tables.schema import TABLES
+from gilscope.tables.stored import Tables
 from tests.support.analysed import rows
-from tests.support.rows import Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Trace
+from tests.support.drawn.traces import (
     calm,
     round_robin,
     sampled,
     traces,
 )
+from tests.support.oracles import analysis as slow
 
 
 def slower(trace: Trace, times: float) -> Trace:
@@ -116,7 +116,7 @@ def test_threads_that_share_a_name_are_not_compared():
 
 
 def test_a_recording_given_twice_is_only_read_once(trace):
-    class Counting(Recording):
+    class Counting(Tables):
         looked = 0
 
         def table(self, name):

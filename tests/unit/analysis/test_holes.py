@@ -3,8 +3,8 @@
 import pandas as pd
 
 from gilscope import analysis
-from tests.support.rows import Handoff, Interval, Sample, Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Handoff, Interval, Sample, Trace
+from tests.support.drawn.traces import (
     MS,
     round_robin,
 )

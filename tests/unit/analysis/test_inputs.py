@@ -11,11 +11,13 @@ from hypothesis import given
 
 from gilscope import analysis
 from gilscope.errors import OptionError, TraceFormatError
-from gilscope.recording import METADATA_FILE, describe_file, write_metadata
-from gilscope.schema import TABLES
+from gilscope.tables.files import describe_file
+from gilscope.tables.folder import METADATA_FILE
+from gilscope.tables.metadata import write_metadata
+from gilscope.tables.schema import TABLES
 from tests.support.analysed import each_helper, rows
-from tests.support.rows import Sample, Thread, Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Sample, Thread, Trace
+from tests.support.drawn.traces import (
     calm,
     traces,
 )

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gilscope import analysis
-from tests.support import slowspans
 from tests.support.analysed import A_HELPER, a_window, each_helper, fitting, rows
-from tests.support.rows import Interval, Sample, SwitchInterval, Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Interval, Sample, SwitchInterval, Trace
+from tests.support.drawn.traces import (
     calm,
     history,
     is_tied,
@@ -20,6 +19,7 @@ from tests.support.traces import (
     told,
     traces,
 )
+from tests.support.oracles import spans as slowspans
 
 
 @calm

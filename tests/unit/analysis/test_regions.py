@@ -13,8 +13,8 @@ import gilscope
 from gilscope import analysis
 from gilscope.errors import OptionError
 from tests.support.analysed import rows
-from tests.support.rows import Interval, Mark, Sample, Thread, Trace
-from tests.support.traces import MS, calm, regions, round_robin, sampled, traces
+from tests.support.drawn.rows import Interval, Mark, Sample, Thread, Trace
+from tests.support.drawn.traces import MS, calm, regions, round_robin, sampled, traces
 
 
 @pytest.fixture

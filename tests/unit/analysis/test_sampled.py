@@ -9,15 +9,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gilscope import analysis
-from tests.support import slow
-from tests.support.rows import Interval, Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Interval, Trace
+from tests.support.drawn.traces import (
     MS,
     calm,
     round_robin,
     sampled,
     traces,
 )
+from tests.support.oracles import analysis as slow
 
 TIMES_AND_SHARES = ("held", "free", "overhead")
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from gilscope import analysis
 from gilscope.errors import OptionError
-from tests.support import slowsites
 from tests.support.analysed import rows
-from tests.support.rows import Site
-from tests.support.slowsites import located
-from tests.support.traces import MS, calm, history, of_stories, oracle, round_robin, sampled, traces
+from tests.support.drawn.rows import Site
+from tests.support.drawn.traces import MS, calm, history, of_stories, oracle, round_robin, sampled, traces
+from tests.support.oracles import sites as slowsites
+from tests.support.oracles.sites import located
 
 a_place = st.sampled_from(["line", "function", "file"])
 a_frame = st.sampled_from(["innermost", "program"])

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from gilscope import analysis
 from gilscope.errors import OptionError
-from tests.support import slow, slowspans, slowswitch
 from tests.support.analysed import a_window, agree, each_helper, fitting, rows
-from tests.support.rows import Handoff, Interval, Sample, SwitchInterval, Thread, Trace
-from tests.support.traces import (
+from tests.support.drawn.rows import Handoff, Interval, Sample, SwitchInterval, Thread, Trace
+from tests.support.drawn.traces import (
     MS,
     calm,
     convoy_like,
@@ -24,6 +23,9 @@ from tests.support.traces import (
     told,
     traces,
 )
+from tests.support.oracles import analysis as slow
+from tests.support.oracles import spans as slowspans
+from tests.support.oracles import switchinterval as slowswitch
 
 
 @calm

@@ -11,8 +11,8 @@ import pytest
 
 from gilscope.errors import OptionError, TraceFormatError, TraceWriteError
 from gilscope.viztracer import export
-from tests.support import timelines
-from tests.support.timelines import ROWS, ZERO_NS, Row, written
+from tests.support.drawn import timelines
+from tests.support.drawn.timelines import ROWS, ZERO_NS, Row, written
 
 
 def test_the_keys_beside_the_events(target: Path) -> None:
@@ -152,10 +152,10 @@ def test_a_million_slices_within_the_promised_time_and_memory(tmp_path: Path) ->
     code = """
 import gzip, sys, time
 import numpy as np, pyarrow as pa
-from gilscope import schema
-from gilscope.recording import Recording
+from gilscope.tables import schema
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import export
-from tests.support import timelines
+from tests.support.drawn import timelines
 
 n = np.arange(1_000_000)
 text = lambda index, values: pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int8)), values)
@@ -164,7 +164,7 @@ columns = [n // 2 % 8, n * 0, state, n * 5_001, n * 0 + 5_001, release, n * 0]
 arrays = [pa.array(c).cast(t) for c, t in zip(columns, schema.INTERVALS.types)]
 table = pa.table(arrays, schema=schema.INTERVALS)
 head = {"pid": 1, "start_monotonic_ns": 86_400_000_000_123}
-recording = Recording(None, head, {"intervals": table, "threads": timelines.threads(["t"] * 8)})
+recording = Tables(None, head, {"intervals": table, "threads": timelines.threads(["t"] * 8)})
 start = time.process_time()
 export(recording, sys.argv[1])
 # Not ru_maxrss: it begins with what the process had that started this one.

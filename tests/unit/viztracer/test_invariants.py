@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilscope.viztracer import FIRST_TID
-from tests.support.marked import marked_traces, names
-from tests.support.rows import Mark, Trace
-from tests.support.timelines import PID, written
-from tests.support.traces import MS, calm, round_robin
+from tests.support.drawn.marks import marked_traces, names
+from tests.support.drawn.rows import Mark, Trace
+from tests.support.drawn.timelines import PID, written
+from tests.support.drawn.traces import MS, calm, round_robin
 
 DAY_NS = 86_400 * 10**9
 FUNCTION = re.compile(r".*\((.*):([0-9]*)\)")  # what VizTracer takes for a function's slice

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gilscope import schema
 from gilscope.errors import TraceFormatError
+from gilscope.tables import schema
 from gilscope.viztracer import FIRST_TID, export
-from tests.support import timelines
-from tests.support.timelines import PID, ROWS, written
+from tests.support.drawn import timelines
+from tests.support.drawn.timelines import PID, ROWS, written
 
 
 def test_lanes_stand_in_order_of_appearance_under_virtual_tids(target: Path) -> None:

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from viztracer.report_builder import ReportBuilder
 
 from gilscope.errors import OptionError, TraceFormatError, TraceWriteError
-from gilscope.recording import Recording
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import export, merge, merge_into
 from gilscope.viztracer.selection import choose
 from gilscope.viztracer.timeline import Timeline
-from tests.support import timelines
-from tests.support.marked import marked_traces
-from tests.support.rows import Mark
-from tests.support.slowtimeline import shown
-from tests.support.timelines import PID, ZERO_NS
-from tests.support.traces import calm, round_robin
+from tests.support.drawn import timelines
+from tests.support.drawn.marks import marked_traces
+from tests.support.drawn.rows import Mark
+from tests.support.drawn.timelines import PID, ZERO_NS
+from tests.support.drawn.traces import calm, round_robin
+from tests.support.oracles.timeline import shown
 
 PROGRAM = """
 import sys, threading
@@ -56,7 +56,7 @@ def reports(tmp_path_factory) -> dict[str, bytes]:
     return found
 
 
-def a_trace(number: int = 0, names=timelines.HOSTILE_NAMES) -> Recording:
+def a_trace(number: int = 0, names=timelines.HOSTILE_NAMES) -> Tables:
     trace = round_robin(9, 2)
     marks = [Mark(1, "[mark]", 5), Mark(2, 'region "traceEvents":[ (x:1)', 9, 400)]
     threads = [t._replace(name=n) for t, n in zip(trace.threads, names, strict=False)]
@@ -68,7 +68,7 @@ def events(content: bytes) -> list[dict]:
     return json.loads(gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)["traceEvents"]
 
 
-def ours(recording: Recording) -> list[dict]:
+def ours(recording: Tables) -> list[dict]:
     """Return what a trace adds to a report: its timeline as a file has it, and the names of threads."""
     timeline = Timeline(recording, choose(recording, None, None))
     data: dict = {"traceEvents": []}
@@ -217,7 +217,7 @@ NO_REPORTS = {
 }
 
 
-def stays(recording: Recording, target: Path, match: str, error=TraceFormatError, **how) -> None:
+def stays(recording: Tables, target: Path, match: str, error=TraceFormatError, **how) -> None:
     """Assert that a report is refused and nothing in its folder changes."""
     before = {file.name: file.read_bytes() for file in target.parent.iterdir() if file.is_file()}
     with pytest.raises(error, match=match):

@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gilscope.errors import OptionError
-from gilscope.recording import Recording
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import export
 from gilscope.viztracer.selection import Part, choose
-from tests.support import timelines
-from tests.support.timelines import PID, ZERO_NS, Row
-from tests.support.traces import MS, calm, round_robin, traces
+from tests.support.drawn import timelines
+from tests.support.drawn.timelines import PID, ZERO_NS, Row
+from tests.support.drawn.traces import MS, calm, round_robin, traces
 
 SENTENCE = re.compile(
     r"^([\d,]+) intervals are more than ([\d,]+), so the timeline shows (\S+) s to (\S+) s \("
@@ -194,7 +194,7 @@ def test_windows_that_are_none(tmp_path, window):
     ],
 )
 def test_windows_are_cut_at_the_end_of_the_trace(window, part):
-    recording: Recording = timelines.recording([(0, "run", 0, 3 * MS, "open")])
+    recording: Tables = timelines.recording([(0, "run", 0, 3 * MS, "open")])
     assert choose(recording, window, None) == part
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gilscope import viztracer
 from gilscope.viztracer import FIRST_TID, text
-from tests.support import timelines
-from tests.support.timelines import PID, ROWS, ZERO_NS, Row, written
+from tests.support.drawn import timelines
+from tests.support.drawn.timelines import PID, ROWS, ZERO_NS, Row, written
 
 
 def test_every_interval_is_a_slice_exact_to_the_nanosecond(target: Path) -> None:

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilscope import viztracer
-from gilscope.recording import Recording
+from gilscope.tables.stored import Tables
 from gilscope.viztracer import export
-from tests.support import timelines
-from tests.support.marked import marked_traces
-from tests.support.rows import Mark, Trace
-from tests.support.slowtimeline import Twin
-from tests.support.timelines import PID, ZERO_NS
-from tests.support.traces import (
+from tests.support.drawn import timelines
+from tests.support.drawn.marks import marked_traces
+from tests.support.drawn.rows import Mark, Trace
+from tests.support.drawn.timelines import PID, ZERO_NS
+from tests.support.drawn.traces import (
     calm,
     history,
     of_stories,
@@ -23,13 +22,14 @@ from tests.support.traces import (
     sampled,
     told,
 )
+from tests.support.oracles.timeline import Twin
 
 
-def placed(trace: Trace, **metadata) -> Recording:
+def placed(trace: Trace, **metadata) -> Tables:
     return trace.recording(pid=PID, start_monotonic_ns=ZERO_NS, **metadata)
 
 
-def written(recording: Recording, **how) -> bytes:
+def written(recording: Tables, **how) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "run.json")
         export(recording, target, **how)

@@ -1,0 +1,146 @@
+"""What the switch interval has to do with the waiting, and what another one could change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gilscope.analysis.gils import FORCED, NO_TIME, Gil
+from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.source import Source, of
+from gilscope.errors import OptionError
+from gilscope.tables.spans import Floats, Int, Mask
+
+LADDER = (0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
+"""Seconds: the intervals asked about when none are given."""
+
+
+def switch_interval(t: AnyTrace, intervals: Sequence[float] | None = None) -> pd.DataFrame:
+    """Return what waiting was made of, and what it could be with other switch intervals, for the same work.
+
+    A wait that ended in a hand-off with a drop request is patience (which shrinks and grows with the
+    interval), response and gap (which do not). Any other wait was for a voluntary release; a smaller
+    interval cuts it short at the interval plus the median response. For another interval i' instead of i the
+    model takes patience times i'/i, and i/i' times as many of the hand-offs to threads that were forced out
+    again in turn (CPU-bound ones take turns; others do their work once); further hand-offs cost the median
+    gap each. What it does not
+    know: what threads do with the time they win, so what is saved is the most that can be, and waits for
+    voluntary releases that a larger interval would no longer cut short.
+
+    Args:
+        t: a trace, its path, or its tables.
+        intervals: seconds; None for 50 us to 100 ms (`LADDER`).
+
+    Returns:
+        One row per interval, ascending, that in force at the end of the trace among them (its row is what was
+        measured): ``interval_ns``, ``in_force`` (bool), ``wait_ns`` (all waiting), ``patience_ns``,
+        ``response_ns``, ``gap_ns``, ``voluntary_ns``, which add up to it, ``saved_ns`` (less waiting than
+        measured), ``handoffs``, ``overhead_ns`` (int64). Empty with sampled edges, which see no requests.
+
+    Raises:
+        OptionError: an interval is no number of seconds above zero.
+
+    Example:
+        >>> import gilscope
+        >>> with gilscope.trace(None) as t:
+        ...     total = sum(range(1000))
+        >>> rows = gilscope.analysis.switch_interval(t, [0.001])
+        >>> int(rows["in_force"].sum())
+        1
+    """
+    asked = LADDER if intervals is None else intervals
+    for value in asked:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1e9:
+            raise OptionError(f"a switch interval is a number of seconds above zero, not {value!r}")
+    source = of(t)
+    in_force = int(source.interval_at(np.array([source.duration]))[0])
+    ladder = sorted({round(value * 1e9) for value in asked} | {in_force})
+    parts = [_Waiting(source, gil) for gil in source.gils] if source.exact else []
+    rows = [_add_up([part.with_interval(ns, in_force) for part in parts], ns) for ns in ladder if parts]
+    columns = ["interval_ns", "in_force", "wait_ns", "patience_ns", "response_ns", "gap_ns", "voluntary_ns"]
+    frame = pd.DataFrame(rows, columns=[*columns, "saved_ns", "handoffs", "overhead_ns"])
+    frame["in_force"] = frame["interval_ns"] == in_force
+    if len(frame):
+        frame["saved_ns"] = int(frame.loc[frame.in_force, "wait_ns"].iloc[0]) - frame["wait_ns"]
+    return frame
+
+
+def _add_up(parts: list[dict[str, float]], interval: int) -> dict[str, Any]:
+    return {"interval_ns": interval} | {name: round(sum(p[name] for p in parts)) for name in parts[0]}
+
+
+class _Waiting:
+    """The waits of one GIL, taken apart."""
+
+    def __init__(self, source: Source, gil: Gil) -> None:
+        columns = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
+        values = [source.numbers("handoffs", name) for name in columns]
+        mine = source.numbers("handoffs", "interpreter") == gil.interpreter
+        mine &= _is_known(source, np.where(values[0] == NO_TIME, values[2], values[0]), values[3])
+        request, drop, release, acquire, gap = (v[mine] for v in values)
+        asked = (drop != NO_TIME) & (request != NO_TIME)
+        self.interval = source.interval_at(request[asked])
+        self.patience = (drop - request)[asked]
+        self.response = (release - drop)[asked]
+        self.gap = gap[asked]
+        self.taking_turns = _forced_out(source, gil, acquire[asked])
+        self.voluntary, self.voluntary_gap = _others(request, acquire, gap, asked)
+        self.handoffs = len(request)
+        self.overhead = int(gil.gaps.lost.sum())
+        waits = gil.waits.known.total
+        told = int((self.patience + self.response + self.gap).sum()) + int(self.voluntary.sum())
+        self.rest = waits - told  # waits that ended in no hand-off: open ones, and those cut by holes
+
+    def with_interval(self, new: int, in_force: int) -> dict[str, float]:
+        """Return what the model says of another interval; that in force gives what was measured."""
+        ratio = np.ones(len(self.interval)) if new == in_force else new / np.maximum(self.interval, 1)
+        # Who takes turns waits as long in all: half as long, twice as often.
+        times: Floats = np.where(self.taking_turns, 1 / ratio, 1.0)
+        patience = float((self.patience * ratio * times).sum())
+        cut = self._cut(new) if new != in_force else self.voluntary.astype(np.float64)
+        gap = float((self.gap * times).sum())
+        more = float((times - 1).sum()) + float((cut < self.voluntary).sum())
+        overhead = self.overhead + more * self._median(self.gap)
+        return {
+            "wait_ns": patience + float((self.response * times).sum()) + gap + float(cut.sum()) + self.rest,
+            "patience_ns": patience,
+            "response_ns": float((self.response * times).sum()),
+            "gap_ns": gap,
+            "voluntary_ns": float(cut.sum()) + self.rest,
+            "handoffs": self.handoffs + more,
+            "overhead_ns": max(overhead, 0.0),
+        }
+
+    def _cut(self, new: int) -> Floats:
+        most = new + self._median(self.response) + self.voluntary_gap
+        return np.asarray(np.minimum(self.voluntary, most), np.float64)
+
+    @staticmethod
+    def _median(values: Int) -> float:
+        return float(np.median(values)) if len(values) else 0.0
+
+
+def _is_known(source: Source, begin: Int, end: Int) -> Mask:
+    """Tell between which instants nothing was lost."""
+    if not source.lost_ns:
+        return np.ones(len(begin), np.bool_)
+    whole = source.observed(end) - source.observed(begin) == end - begin
+    return np.asarray(whole & ~source.in_hole(end))
+
+
+def _forced_out(source: Source, gil: Gil, acquire: Int) -> Mask:
+    """Tell of each hand-off whether the new holder's hold ended by force, too."""
+    if not len(gil.runs):
+        return np.zeros(len(acquire), np.bool_)
+    hold = np.searchsorted(gil.runs.start, source.observed(acquire), "right") - 1
+    return np.asarray(gil.runs.release[np.maximum(hold, 0)] == FORCED)
+
+
+def _others(request: Int, acquire: Int, gap: Int, asked: Mask) -> tuple[Int, Int]:
+    """Return the waits, and gaps, of hand-offs to threads that waited and did not ask."""
+    others = (request != NO_TIME) & ~asked
+    return (acquire - request)[others], np.maximum(gap[others], 0)

@@ -1,0 +1,102 @@
+"""``gilscope doctor``: proves on this interpreter what a trace relies on, and measures what it costs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from gilscope.errors import GilscopeError
+
+_EVENTS = 2_000_000
+
+
+def _check_interpreter() -> str:
+    return f"{sys.implementation.name} {sys.version.split()[0]} on {sys.platform}"
+
+
+def _check_exact() -> str:
+    from gilscope import _core
+
+    proof = _core.prove(probe=True, observe=False)
+    return f"exact edges: layout proven, {len(proof['slots'])} slots can be hooked, clock {proof['clock']}"
+
+
+def _check_sampled() -> str:
+    from gilscope import _core
+
+    proof = _core.prove(probe=False, observe=True)
+    how = "the interpreter's own flag" if proof["requested_flag"] else "what blocked threads sleep on"
+    return f"sampled edges: layout proven, waiting threads are told by {how}"
+
+
+def _check_cost() -> str:
+    from gilscope import _core
+
+    cost = _core.event_cost(_EVENTS)
+    return (
+        f"cost of a transition: {cost['event_ns']:.1f} ns in a loop "
+        f"(one clock read, the floor: {cost['clock_read_ns']:.1f} ns)"
+    )
+
+
+def _check_trace() -> str:
+    import gilscope
+
+    def take_turns() -> None:
+        for _ in range(200_000):
+            pass
+
+    with gilscope.trace(None, period=0.001) as t:
+        threads = [threading.Thread(target=take_turns) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    late = sorted(t.samples["late_ns"].to_pylist())
+    m = t.metadata
+    share = m["sampler_cpu_ns"] / max(m["duration_ns"], 1)
+    return (
+        f"a trace of {m['duration_ns'] / 1e6:.1f} ms: {t.intervals.num_rows} intervals, "
+        f"{m['dropped']} dropped, tick lateness p50 {late[len(late) // 2] / 1e3:.0f} us, "
+        f"max {late[-1] / 1e3:.0f} us, sampler {100 * share:.1f} % of a core at 1 ms"
+    )
+
+
+def examine() -> int:
+    """Run every check and print what it found.
+
+    Returns:
+        The exit status: 0 where traces with exact edges work, 1 where only sampled ones or none do.
+    """
+    from gilscope.record.session import refuse_where_impossible
+
+    status = 0
+    checks: list[Callable[[], str]] = [
+        _check_interpreter,
+        _check_exact,
+        _check_sampled,
+        _check_cost,
+        _check_trace,
+    ]
+    try:
+        refuse_where_impossible()
+    except GilscopeError as error:
+        print(f"no   {error}")
+        return 1
+    for check in checks:
+        try:
+            print(f"ok   {check()}", flush=True)
+        except Exception as error:  # each check stands for itself, and the next one is still worth knowing
+            status = 1
+            print(f"no   {check.__name__.removeprefix('_check_')}: {error}", flush=True)
+    for sentence in _not_supported():
+        print(f"note {sentence}")
+    return status
+
+
+def _not_supported() -> list[str]:
+    notes: list[str] = []
+    if sys.version_info >= (3, 12):
+        notes.append("interpreters with a GIL of their own (3.12+) are not traced; the main one's GIL is")
+    return notes

@@ -1,0 +1,75 @@
+"""One GIL's story: its transitions, chunk by chunk, become intervals and hand-offs."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gilscope.convert import transitions as tr
+from gilscope.convert.spool import ACQUIRE, RELEASE, REQUEST
+from gilscope.convert.transitions import Transitions
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold that was on when the trace began; ``native_id`` is 0 where nobody knows the holder."""
+
+    native_id: int
+    start_ns: int
+
+
+def interpreter_of(arg: int) -> int:
+    """Return the interpreter's id that an argument is: the recorder knows none of more than 31 bits."""
+    return arg & 0x7FFF_FFFF
+
+
+@dataclass(slots=True)
+class Story:
+    """What is known of one GIL so far.
+
+    Args:
+        interpreter: id of the interpreter it belongs to; None where the record that says so was lost.
+        held: who held it when the trace began, as long as nothing else is known of it.
+    """
+
+    interpreter: int | None
+    held: Hold | None = None
+    illegal: int = 0
+    _carry: Transitions = field(default_factory=Transitions.none)
+    _last_ns: int = 0
+
+    def tell(self, t: Transitions, arg: npt.NDArray[np.uint64]) -> tr.Folded:
+        """Take in transitions in order, with the arguments of their records; return the rows they give."""
+        self._last_ns = int(t.time[-1])
+        if self.interpreter is None:
+            says = np.flatnonzero(t.kind != REQUEST)  # whose argument is something else
+            self.interpreter = interpreter_of(int(arg[says[0]])) if len(says) else None
+        if self.held:
+            self._let_go(t)
+        return self._keep(tr.fold(self._carry.then(t)))
+
+    def _let_go(self, t: Transitions) -> None:
+        """Find the end of the hold that was on when the trace began.
+
+        Every acquire since has been recorded: if a release comes first, the hold was on all the while,
+        and it was the releaser's. Else the holder was seen in the middle of taking it.
+        """
+        own = np.flatnonzero((t.kind == ACQUIRE) | (t.kind == RELEASE))
+        if not len(own):
+            return
+        first = int(own[0])
+        if self.held and t.kind[first] == RELEASE:
+            begin = np.array([self.held.start_ns], np.int64)
+            nowhere = np.array([tr.NO_SITE], np.int32)
+            acquire = Transitions(np.array([ACQUIRE], np.uint8), t.thread[first : first + 1], begin, nowhere)
+            self._carry = acquire.then(self._carry)
+        self.held = None
+
+    def finish(self, time_ns: int | None = None) -> tr.Folded:
+        """Return rows for what is open: it ends at this time, or with the last transition of this GIL."""
+        return self._keep(tr.finish(self._carry, self._last_ns if time_ns is None else time_ns))
+
+    def _keep(self, folded: tr.Folded) -> tr.Folded:
+        self._carry = folded.carry
+        self.illegal += folded.illegal
+        return folded

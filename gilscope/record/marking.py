@@ -1,0 +1,75 @@
+"""What the program names itself, while its trace is being recorded: instants, and regions."""
+
+from __future__ import annotations
+
+from gilscope.errors import OptionError
+
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def encoded(name: str) -> bytes:
+    """Return the name of a mark or a region as the core takes it.
+
+    Raises:
+        OptionError: it is no string.
+    """
+    if not isinstance(name, str):
+        raise OptionError(f"expected a string as the name of a mark or a region, got {name!r}")
+    try:
+        return name.encode()
+    except UnicodeEncodeError:  # a surrogate without its other half
+        return name.encode("utf-8", "backslashreplace")
+
+
+class Marker:
+    """Records marks and regions of one recording.
+
+    Args:
+        recording: its number, from the core. In the moment in which the core records, it makes sure that this
+            recording is on: another thread may be ending it and beginning the next.
+    """
+
+    __slots__ = ("begin", "end", "mark", "recording")
+
+    def __init__(self, recording: int) -> None:
+        from gilscope import _core
+
+        self.recording = recording
+        self.mark, self.begin, self.end = _core.mark, _core.region_begin, _core.region_end
+
+
+class Region:
+    """A name for what happens inside of ``with``; see `gilscope.Trace.region`.
+
+    Args:
+        marker: of the recording it belongs to; None outside of a recording.
+        name: any string.
+
+    Raises:
+        OptionError: the name is no string.
+    """
+
+    __slots__ = ("_instances", "_marker", "_name")
+
+    def __init__(self, marker: Marker | None, name: str) -> None:
+        self._marker = marker
+        self._name = encoded(name)
+        self._instances: list[int] = []  # one that is entered inside of itself is left inside out
+
+    def __enter__(self) -> Region:
+        marker = self._marker
+        self._instances.append(0 if marker is None else marker.begin(marker.recording, self._name))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Where its recording is over, nobody knows the number.
+        instance = self._instances.pop()
+        if self._marker is not None and instance:
+            self._marker.end(instance)

@@ -1,0 +1,318 @@
+"""One recording in this process: what is changed when it begins is put back when it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gilscope.convert.folder import convert
+from gilscope.errors import (
+    EdgesUnavailableError,
+    TraceActiveError,
+    TraceWriteError,
+    UnsupportedInterpreterError,
+    UnsupportedPlatformError,
+)
+from gilscope.record.destination import Destination
+from gilscope.record.intervalcalls import SwitchWatch
+from gilscope.record.options import Options
+from gilscope.record.threadnames import NameTeller
+from gilscope.tables.files import remove_folder, temporary_folder, write_error
+from gilscope.tables.metadata import write_metadata
+from gilscope.tables.notmeasured import gil_is_on
+from gilscope.tables.stored import Tables
+
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from gilscope._core import Stopped
+
+_active: Session | None = None
+_begun = 0  # traces of this process
+_forgotten: Session | None = None  # the recording of whoever forked this process
+
+
+def refuse_where_impossible() -> None:
+    """Say in words where no trace can be had.
+
+    Raises:
+        UnsupportedPlatformError: this is not Linux.
+        UnsupportedInterpreterError: this is not CPython, or its GIL is off.
+    """
+    if not sys.platform.startswith("linux"):
+        raise UnsupportedPlatformError(
+            f"gilscope traces on Linux only, this is {sys.platform!r}; loading and analysing traces that "
+            "were recorded on Linux works here"
+        )
+    if sys.implementation.name != "cpython":
+        raise UnsupportedInterpreterError(
+            f"gilscope traces CPython 3.11 to 3.15, this is {sys.implementation.name}"
+        )
+    # Before the native core is loaded: importing an extension may turn a GIL on.
+    if not gil_is_on():
+        raise UnsupportedInterpreterError(
+            "this free-threaded Python runs with the GIL off: there is no lock to trace, no thread waits "
+            "for it. Run with PYTHON_GIL=1 (or -X gil=1) to see what the same program does under a GIL; "
+            "where an import turns the GIL on, as Python then warns, begin the trace after it"
+        )
+
+
+def refuse_elsewhere(what: str = "a trace") -> None:
+    """Say in words that a trace is begun in the main interpreter.
+
+    Args:
+        what: is to begin.
+
+    Raises:
+        UnsupportedInterpreterError: this is another one, into which the core cannot be loaded.
+    """
+    try:
+        import gilscope._core  # noqa: F401
+    except ImportError as error:
+        if "interpreter" not in str(error):
+            raise
+        raise UnsupportedInterpreterError(
+            f"{what} is begun in the main interpreter, and this is another one ({error}). Begin it there: "
+            "the threads of all interpreters that share its GIL are in it"
+        ) from error
+
+
+def _prove(edges: str) -> tuple[bool, str]:
+    """Find out whether exact edges can be had.
+
+    Returns:
+        Whether edges will be exact, and why, in words.
+
+    Raises:
+        EdgesUnavailableError: the edges asked for cannot be had.
+        UnsupportedInterpreterError: the interpreter does not prove itself.
+    """
+    from gilscope import _core
+
+    try:
+        if edges != "sampled":
+            try:
+                _core.prove(probe=True, observe=False)
+            except _core.ProbeError as error:
+                if edges == "exact":
+                    raise EdgesUnavailableError(
+                        f'edges="exact" cannot be had here: {error}; use edges="sampled"'
+                    ) from error
+                reason = f"the probe cannot be installed: {error}"
+            else:
+                return True, "the probe is installed and proven"
+        else:
+            reason = "asked for"
+        _core.prove(probe=False, observe=True)
+    except _core.LayoutError as error:
+        raise UnsupportedInterpreterError(
+            f"this interpreter ({sys.version.split()[0]}) is not laid out as expected, so nothing is "
+            f"recorded: {error}. Please report it with the output of 'gilscope doctor'"
+        ) from error
+    except _core.StatesError as error:
+        raise EdgesUnavailableError(f"sampled edges cannot be had here: {error}") from error
+    return False, reason
+
+
+def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known when a trace begins, as keys of ``metadata.json``."""
+    from gilscope import _core
+
+    system = os.uname()
+    return {
+        "gilscope_version": known.get("gilscope_version") or _version(),
+        "python_version": sys.version.split()[0],
+        "python_build": sys.version,
+        "gil_enabled": True,
+        "platform": f"{system.sysname}-{system.release}-{system.machine}",
+        "host": system.nodename,
+        "pid": os.getpid(),
+        "ppid": os.getppid(),
+        "trace_number": _begun,
+        "argv": known.get("argv") or list(sys.argv),
+        "edges": "exact" if exact else "sampled",
+        "edges_reason": reason,
+        "period_s": options.period_ns(exact=exact) / 1e9,
+        "clock": _core.prove(probe=False, observe=False)["clock"],
+        "library_paths": _library_paths(),
+        "interval_argument": options.switch_interval is not None,
+        "complete": False,
+        "not_measured": [],
+        **known,
+    }
+
+
+def _library_paths() -> list[str]:
+    """Return folders whose code is not the program's own."""
+    packages = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")]
+    return [os.path.dirname(os.__file__), *packages, os.path.dirname(os.path.dirname(__file__))]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("gilscope")
+
+
+class Session:
+    """A recording from start to stop.
+
+    Args:
+        options: what was asked for.
+        known: keys of ``metadata.json`` that the caller knows better.
+        give_way: ends this recording when another is to begin; without it the other is refused.
+        wanted: an empty file; recording ends soon after it is removed or has something in it, and `stop` is
+            still to be called.
+
+    Raises:
+        TraceActiveError: another one is active in this process.
+        GilscopeError: whatever else stands in the way; then nothing has been changed.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        known: dict[str, Any] | None = None,
+        give_way: Callable[[], None] | None = None,
+        wanted: Path | None = None,
+    ) -> None:
+        global _active, _begun
+        if _active is not None and _active.give_way is not None:
+            _active.give_way()
+        if _active is not None:
+            raise TraceActiveError(
+                "a trace is active in this process already; end it first, there is one GIL to trace"
+            )
+        refuse_where_impossible()
+        refuse_elsewhere()
+        exact, reason = _prove(options.edges)
+        self.options = options
+        self.pid = os.getpid()
+        self.give_way: Callable[[], None] | None = give_way
+        self.facts = _facts(options, exact, reason, known or {})
+        self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
+        self._interval_before: float | None = None
+        self.interval_left = False  # the program has set one of its own
+        _active = self
+        try:
+            self._begin(exact, wanted)
+            _begun += 1
+        except BaseException:
+            _active = None
+            self._put_back_interval()
+            self.destination.undo()
+            raise
+
+    def _begin(self, exact: bool, wanted: Path | None) -> None:
+        from gilscope import _core
+
+        self._names = NameTeller(_core.name_thread)
+        self._switches = SwitchWatch(_core.note_interval)
+        try:
+            write_metadata(self.destination.path, self.facts)
+            if self.options.switch_interval is not None:
+                self._interval_before = sys.getswitchinterval()
+                sys.setswitchinterval(self.options.switch_interval)
+                self._interval_set = sys.getswitchinterval()
+            self.recording, nowhere = _core.start(
+                self.destination.spool,
+                probe=exact,
+                observe=not exact,
+                period_ns=self.options.period_ns(exact=exact),
+                whole_over_ns=round(self.options.stacks_over * 1e9) if self.options.sites else None,
+                wanted=wanted,
+            )
+        except OSError as error:
+            raise write_error(self.destination.path, error) from error
+        if nowhere:
+            self.facts["not_measured"].append(f"where in the program the GIL was let go: {nowhere}")
+        self._switches.install()
+        self._names.install()
+        self._names.tell_living()
+
+    def stop(self) -> Stopped:
+        """End the recording and put back what was changed; return what the core says of it."""
+        global _active
+        from gilscope import _core
+
+        try:
+            self._names.tell_living()
+        finally:
+            self._names.remove()
+            self._switches.remove()
+            result = _core.stop()
+            _active = None
+            self._put_back_interval()
+            self.destination.commit()
+        return result
+
+    def is_on(self) -> bool:
+        """Return whether this is the recording that is on in this process."""
+        return _active is self
+
+    def so_far(self) -> Tables:
+        """Return what has been recorded up to now; the recording goes on."""
+        from gilscope import _core
+
+        self._names.tell_living()
+        _core.flush()
+        folder = temporary_folder()
+        try:
+            metadata = convert(self.destination.spool, folder, self.facts, quiet=True)
+            tables = Tables(folder, metadata)
+            tables.keep()
+        finally:
+            remove_folder(folder)
+        return tables
+
+    def _put_back_interval(self) -> None:
+        """Restore the switch interval, unless the program has set another one meanwhile."""
+        if self._interval_before is None:
+            return
+        if sys.getswitchinterval() == self._interval_set:
+            sys.setswitchinterval(self._interval_before)
+        else:
+            self.interval_left = True
+            self.facts["not_measured"].append(
+                "the program set a switch interval of its own inside the block; it was left in place"
+            )
+        self._interval_before = None
+
+    def check_destination(self) -> None:
+        """Make sure that the folder is still the one this recording writes to.
+
+        Raises:
+            TraceWriteError: it has been removed or replaced.
+        """
+        if not self.destination.still_ours():
+            raise TraceWriteError(
+                f"{self.destination.path}: the folder was removed or replaced while it was recorded to, so "
+                "the trace is lost; give each process a path of its own"
+            )
+
+
+def active() -> Session | None:
+    """Return the recording that is on in this process, if any."""
+    return _active
+
+
+def interval_is_the_programs() -> bool:
+    """Tell, in a forked child, whether its switch interval is one that the program itself had set."""
+    return _forgotten is not None and _forgotten.interval_left
+
+
+def _forget_in_child() -> None:
+    """After fork: the core has given up the parent's recording already; the child keeps no part of it."""
+    global _active, _forgotten
+    _forgotten, _active = _active, None
+    if _forgotten is not None:
+        _forgotten._names.remove()
+        _forgotten._switches.remove()
+        _forgotten._put_back_interval()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,1 @@
+"""The report of a trace: facts once, laid out as text, JSON or HTML."""

@@ -1,0 +1,1 @@
+"""Stacks with weights, as files for speedscope and as flame graphs."""
