@@ -1,7 +1,11 @@
-"""Everything gilscope raises: one base class, one child for each thing a user can act on.
+"""The errors and warnings of gilscope: one base class, one child for each thing a user can act on.
 
-A message says what happened, what was expected and what to do next.
+A message states what happened, what was expected and what to do next.
 """
+
+import os
+import sys
+import warnings
 
 __all__ = [
     "EdgesUnavailableError",
@@ -78,3 +82,20 @@ class SweepError(GilscopeError, RuntimeError):
 
 class UnsupportedPlatformError(GilscopeError, RuntimeError):
     """Tracing was asked for on an operating system other than Linux."""
+
+
+def warn_user(message: str) -> None:
+    """Emit a RuntimeWarning that names the line of the user's program which called gilscope.
+
+    That is the innermost frame outside of gilscope and of VizTracer, which calls its plugins.
+    """
+    ours = _package_folders()
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(ours):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
+def _package_folders() -> tuple[str, ...]:
+    files = [__file__, getattr(sys.modules.get("viztracer"), "__file__", None)]
+    return tuple(os.path.dirname(file) + os.sep for file in files if file)

@@ -7,11 +7,10 @@ import errno
 import functools
 import os
 import sys
-import warnings
 from pathlib import Path
 
 from gilscope.convert.folder import convert, stored
-from gilscope.errors import GilscopeError, OptionError
+from gilscope.errors import GilscopeError, OptionError, warn_user
 from gilscope.record.options import DEFAULT_PATH, WHOLE_STACKS_OVER_S, Options
 from gilscope.record.session import Session
 from gilscope.tables.files import temporary_folder
@@ -129,7 +128,7 @@ def _fill(trace: Trace, session: Session, following: Following | None) -> None:
     folder, spool = session.destination.path, session.destination.spool
     facts = final_facts(session.facts, stopped)
     if stopped["error"]:
-        warnings.warn(f"{folder}: {cut_short(stopped['error'])}", RuntimeWarning, stacklevel=6)
+        warn_user(f"{folder}: {cut_short(stopped['error'])}")
     quiet = session.options.quiet
     try:
         metadata = convert(spool, folder, facts, quiet=quiet)
@@ -138,11 +137,9 @@ def _fill(trace: Trace, session: Session, following: Following | None) -> None:
             raise
         elsewhere = temporary_folder()
         metadata = convert(spool, elsewhere, facts, quiet=quiet)
-        warnings.warn(
+        warn_user(
             f"{folder}: no room for the tables ({error.strerror}); what was recorded is kept there as a "
-            "spool, gilscope.load() reads it",
-            RuntimeWarning,
-            stacklevel=6,
+            "spool, gilscope.load() reads it"
         )
         trace._finish(stored(elsewhere, metadata, home=folder, temporary=True))
     else:
@@ -183,8 +180,9 @@ def trace(
     edges the GILs of all interpreters (3.12 on: column ``interpreter``, 0 is the main one).
 
     Args:
-        path: folder to write. The default, ``trace.gilscope`` in the working directory, is written over; one
-            that you give is not, unless ``overwrite``. None keeps nothing beyond the life of the trace.
+        path: folder to write. If not given, ``trace.gilscope`` in the working directory is written, and
+            replaces a trace there; one that you give is replaced only with ``overwrite``. None keeps nothing
+            beyond the life of the trace.
         edges: ``"exact"`` stamps each transition where it happens, ``"sampled"`` touches nothing in the
             process and looks once a period, ``"auto"`` takes exact where it can be had.
         period: seconds between two ticks of the sampler; None is 10 ms with exact edges, where
@@ -219,11 +217,8 @@ def trace(
         >>> t.metadata["edges"] in ("exact", "sampled")
         True
     """
-    default = path == DEFAULT_PATH
     return _Tracing(
-        Options(
-            path, edges, period, switch_interval, overwrite or default, quiet, children, sites, stacks_over
-        )
+        Options(path, edges, period, switch_interval, overwrite, quiet, children, sites, stacks_over)
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import warnings
 from pathlib import Path
 
-from gilscope.errors import OptionError, TraceStateError
+from gilscope.errors import OptionError, TraceStateError, warn_user
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -365,7 +364,7 @@ class Trace:
         """
         said = self.write_timeline(path, window=window, max_slices=max_slices, flows=flows)
         if said is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
+            warn_user(said)
         return Path(path)
 
     def to_speedscope(self, path: str | os.PathLike[str], weight: Weight = "held") -> None:
@@ -457,7 +456,7 @@ class Trace:
         """
         said = self.write_timeline(path, merge=True, window=window, max_slices=max_slices, flows=flows)
         if said is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
+            warn_user(said)
         return Path(path)
 
     def view(

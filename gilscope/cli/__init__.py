@@ -92,7 +92,11 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "[--children] [-q] (SCRIPT | -m MODULE) [ARG ...]",
     )
     run.add_argument(
-        "-o", "--output", metavar="OUT", help=f"folder to write (default: {DEFAULT_PATH}, written over)"
+        "-o",
+        "--output",
+        metavar="OUT",
+        default=DEFAULT_PATH,
+        help="folder to write (default: %(default)s, written over)",
     )
     run.add_argument("--overwrite", action="store_true", help="replace a trace that is at OUT")
     run.add_argument("--edges", choices=EDGES, default="auto", help="how edges are known (default: auto)")
@@ -213,11 +217,11 @@ def _run(args: argparse.Namespace) -> int:
     if not command:
         raise OptionError("nothing to run: give a script, or -m and a module")
     tracing = gilscope.trace(
-        args.output or DEFAULT_PATH,
+        args.output,
         edges=args.edges,
         period=args.period,
         switch_interval=args.switch_interval,
-        overwrite=args.overwrite or args.output is None,
+        overwrite=args.overwrite,
         children=args.children,
         quiet=args.quiet,
     )

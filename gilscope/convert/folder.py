@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 import weakref
 from pathlib import Path
 
-from gilscope.errors import TraceFormatError
+from gilscope.errors import TraceFormatError, warn_user
 from gilscope.tables.files import describe_file, remove_folder, temporary_folder, write_error
 from gilscope.tables.folder import CHILDREN_FOLDER, METADATA_FILE, SPOOL_FILE, children_in
 from gilscope.tables.metadata import read_metadata, write_metadata
@@ -155,7 +154,7 @@ def _open_children(home: Path) -> list[Tables]:
         try:
             found.append(open_tables(folder))
         except TraceFormatError as error:
-            warnings.warn(f"left out: {error}", RuntimeWarning, stacklevel=5)
+            warn_user(f"left out: {error}")
     return sorted(found, key=lambda t: (t.metadata.get("start_monotonic_ns", 0), str(t.home)))
 
 

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     Edges = Literal["auto", "exact", "sampled"]
 
-DEFAULT_PATH = "trace.gilscope"
+
+class _DefaultPath(str):
+    """The default of ``path``: told apart, by identity, from the same text given by the user."""
+
+    __slots__ = ()
+
+
+DEFAULT_PATH = _DefaultPath("trace.gilscope")
 EDGES = ("auto", "exact", "sampled")
 SAMPLED_PERIOD_S = 0.001
 EXACT_PERIOD_S = 0.01
@@ -53,7 +60,7 @@ class Options:
         self.edges = edges
         self.period = None if period is None else seconds_between("period", period, _LEAST_PERIOD_S, _MOST_S)
         self.switch_interval = None if switch_interval is None else valid_interval(switch_interval)
-        self.overwrite = bool(overwrite)
+        self.overwrite = bool(overwrite) or path is DEFAULT_PATH
         self.quiet = bool(quiet)
         self.children = bool(children)
         self.sites = bool(sites)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from gilscope._core import Stopped
 
+MOST_SITES = 1 << 17
+MOST_FUNCTIONS = 1 << 15
+"""As ``gilscope/csrc/sites.h`` declares them."""
+
 _HOOK_LOST = (
     "another tool, or the dynamic linker, put its own function in the place of a hook while the trace "
     "was on: transitions may be missing"
@@ -41,8 +45,8 @@ def final_facts(facts: dict[str, Any], stopped: Stopped) -> dict[str, Any]:
         not_measured.append(_HOOK_LOST)
     if stopped["sites_missed"]:
         not_measured.append(
-            f"the sites of {stopped['sites_missed']} releases: there is room for 130,000 places in 32,000 "
-            "functions; what is seen later has none"
+            f"the sites of {stopped['sites_missed']} releases: the table of sites was full (it has room for "
+            f"{MOST_SITES:,} places in {MOST_FUNCTIONS:,} functions); places first seen later have no site"
         )
     if not gil_is_on():
         not_measured.append(_GIL_OFF)

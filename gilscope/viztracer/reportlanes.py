@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from viztracer.vizplugin import VizPluginBase
+
+from gilscope.errors import warn_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,18 +62,16 @@ class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without 
             for recording in self._traces():
                 said = add_lanes(recording, data)
                 if said is not None:
-                    warnings.warn(f"{said}; t.merge_into(report) adds more", RuntimeWarning, stacklevel=2)
+                    warn_user(f"{said}; t.merge_into(report) adds more")
         except Exception as error:
             warn(error)
 
 
 def warn(error: Exception) -> None:
     """Say that a report has no lanes of ours."""
-    warnings.warn(
+    warn_user(
         f"gilscope's lanes are not in VizTracer's report, which is whole without them: {error}; write them "
-        "to a file of their own with t.to_viztracer(), or t.merge_into(report)",
-        RuntimeWarning,
-        stacklevel=3,
+        "to a file of their own with t.to_viztracer(), or t.merge_into(report)"
     )
 
 

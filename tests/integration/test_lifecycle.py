@@ -47,8 +47,10 @@ def test_the_default_is_written_over_and_only_that(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["trace.gilscope"]
     assert gilscope.load().metadata == t.metadata
 
-    with pytest.raises(errors.TraceExistsError, match="overwrite=True"):
-        gilscope.trace(tmp_path / "trace.gilscope").__enter__()
+    for given in ("trace.gilscope", Path("trace.gilscope"), tmp_path / "trace.gilscope"):
+        with pytest.raises(errors.TraceExistsError, match="overwrite=True"):
+            gilscope.trace(given).__enter__()
+    assert gilscope.load().metadata == t.metadata
     with gilscope.trace(tmp_path / "trace.gilscope", overwrite=True):
         pass
 
@@ -451,11 +453,13 @@ def test_an_interrupted_conversion_loses_nothing(tmp_path, monkeypatch):
     assert "worker" in t.threads["name"].to_pylist()
 
 
-def test_no_room_for_the_tables_keeps_the_spool_and_the_trace(tmp_path, monkeypatch):
-    path = tmp_path / "run.gilscope"
+@pytest.fixture
+def full_disk(tmp_path, monkeypatch):
+    """A folder that takes spools, and has no room for tables."""
     from gilscope.convert import folder
 
-    real = folder.describe_file
+    real, path = folder.describe_file, tmp_path / "full"
+    path.mkdir()
 
     def full(file):
         if file.is_relative_to(path):
@@ -463,11 +467,46 @@ def test_no_room_for_the_tables_keeps_the_spool_and_the_trace(tmp_path, monkeypa
         return real(file)
 
     monkeypatch.setattr(folder, "describe_file", full)
+    return path
+
+
+def test_no_room_for_the_tables_keeps_the_spool_and_the_trace(full_disk):
+    path = full_disk / "run.gilscope"
     with pytest.warns(RuntimeWarning, match="kept there as a spool"), gilscope.trace(path) as t:
         run_threads(lambda: spin(0.01), names=("worker",))
     assert sorted(p.name for p in path.iterdir()) == ["metadata.json", "spool.bin"]
     for trace in (t, gilscope.load(path)):
         assert "worker" in trace.threads["name"].to_pylist()
+
+
+@pytest.mark.parametrize("viztracer", [False, True], ids=["alone", "with VizTracer imported"])
+@pytest.mark.parametrize("how", ["block", "function", "coroutine"])
+def test_a_warning_names_the_users_line(full_disk, monkeypatch, how, viztracer):
+    if viztracer:
+        pytest.importorskip("viztracer")
+    else:
+        monkeypatch.delitem(sys.modules, "viztracer", raising=False)
+    tracing = gilscope.trace(full_disk / "run.gilscope")
+    function = tracing(lambda: None)
+
+    @tracing
+    async def coroutine():
+        pass
+
+    async def caller():
+        await coroutine()  # line of coroutine
+
+    with pytest.warns(RuntimeWarning, match="kept there as a spool") as seen:
+        if how == "block":
+            with tracing:  # line of block
+                pass
+        elif how == "function":
+            function()  # line of function
+        else:
+            asyncio.run(caller())
+    lines = Path(__file__).read_text().splitlines()
+    assert [w.filename for w in seen] == [__file__]
+    assert lines[seen[0].lineno - 1].endswith(f"# line of {how}")
 
 
 def test_begun_in_one_thread_and_ended_in_another():
