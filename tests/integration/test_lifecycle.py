@@ -496,14 +496,16 @@ def test_a_warning_names_the_users_line(full_disk, monkeypatch, how, viztracer):
     async def caller():
         await coroutine()  # line of coroutine
 
+    def block():
+        with tracing:  # line of block
+            pass
+
+    def call():
+        function()  # line of function
+
+    run = {"block": block, "function": call, "coroutine": lambda: asyncio.run(caller())}[how]
     with pytest.warns(RuntimeWarning, match="kept there as a spool") as seen:
-        if how == "block":
-            with tracing:  # line of block
-                pass
-        elif how == "function":
-            function()  # line of function
-        else:
-            asyncio.run(caller())
+        run()
     lines = Path(__file__).read_text().splitlines()
     assert [w.filename for w in seen] == [__file__]
     assert lines[seen[0].lineno - 1].endswith(f"# line of {how}")

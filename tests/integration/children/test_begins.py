@@ -55,7 +55,7 @@ def test_multiprocessing(tmp_path, method):
     children = by_pid(t)
     assert [holds_of(children[pid]) for pid in pids] == [1, 1]
     assert all(children[pid].metadata["complete"] for pid in pids)
-    assert len(children) == 3 if method == "forkserver" else 2  # never the resource tracker
+    assert len(children) == (3 if method == "forkserver" else 2)  # never the resource tracker
 
 
 @pytest.mark.parametrize("method", METHODS)
