@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
 
         return watch
     if name == "__version__":
-        from importlib.metadata import version
+        from gilscope.tables.metadata import gilscope_version
 
-        return version("gilscope")
+        return gilscope_version()
     raise AttributeError(f"module 'gilscope' has no attribute {name!r}")

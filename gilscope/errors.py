@@ -3,9 +3,15 @@
 A message states what happened, what was expected and what to do next.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import warnings
+
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = [
     "EdgesUnavailableError",
@@ -64,7 +70,7 @@ class EdgesUnavailableError(GilscopeError, RuntimeError):
 
 
 class UnsupportedInterpreterError(GilscopeError, RuntimeError):
-    """The interpreter's layout does not prove itself, or it has no GIL to trace."""
+    """The interpreter has an unknown layout or no GIL to trace, or gilscope's core is not built for it."""
 
 
 class SweepError(GilscopeError, RuntimeError):
@@ -90,7 +96,8 @@ def warn_user(message: str) -> None:
     That is the innermost frame outside of gilscope and of VizTracer, which calls its plugins.
     """
     ours = _package_folders()
-    level, frame = 1, sys._getframe()
+    level = 1
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_filename.startswith(ours):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, RuntimeWarning, stacklevel=level)

@@ -207,7 +207,7 @@ def trace(
         TraceActiveError: a trace is active.
         EdgesUnavailableError: the edges asked for cannot be had here.
         UnsupportedInterpreterError: this Python has no GIL, or one that gilscope does not know, or this is
-            not its main interpreter.
+            not its main interpreter, or gilscope's core is not built.
         UnsupportedPlatformError: this is not Linux.
 
     Example:

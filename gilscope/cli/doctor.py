@@ -16,24 +16,24 @@ def _check_interpreter() -> str:
 
 
 def _check_exact() -> str:
-    from gilscope import _core
+    from gilscope.record.core import core
 
-    proof = _core.prove(probe=True, observe=False)
+    proof = core.prove(probe=True, observe=False)
     return f"exact edges: layout proven, {len(proof['slots'])} slots can be hooked, clock {proof['clock']}"
 
 
 def _check_sampled() -> str:
-    from gilscope import _core
+    from gilscope.record.core import core
 
-    proof = _core.prove(probe=False, observe=True)
+    proof = core.prove(probe=False, observe=True)
     how = "the interpreter's own flag" if proof["requested_flag"] else "what blocked threads sleep on"
     return f"sampled edges: layout proven, waiting threads are told by {how}"
 
 
 def _check_cost() -> str:
-    from gilscope import _core
+    from gilscope.record.core import core
 
-    cost = _core.event_cost(_EVENTS)
+    cost = core.event_cost(_EVENTS)
     return (
         f"cost of a transition: {cost['event_ns']:.1f} ns in a loop "
         f"(one clock read, the floor: {cost['clock_read_ns']:.1f} ns)"

@@ -18,7 +18,7 @@ from gilscope.errors import GilscopeError, TraceExistsError
 from gilscope.record.options import Options
 from gilscope.record.session import Session, interval_is_the_programs
 from gilscope.tables.folder import CHILDREN_FOLDER, SPOOL_FILE, WANTED_FILE, children_in
-from gilscope.tables.metadata import read_metadata, write_metadata
+from gilscope.tables.metadata import gilscope_version, read_metadata, write_metadata
 from gilscope.tables.notmeasured import final_facts
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -141,7 +141,7 @@ def begin_at_startup() -> None:
         # A free-threaded Python crashes on a core that was built for one with a GIL.
         if plan["free_threaded"] != _is_free_threaded():
             return
-    elif plan["version"] != _version():
+    elif plan["version"] != gilscope_version():
         return
     _plan = plan
     _begin()
@@ -149,12 +149,6 @@ def begin_at_startup() -> None:
 
 def _is_free_threaded() -> bool:
     return "t" in sys.abiflags
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("gilscope")
 
 
 def _begin() -> None:

@@ -34,10 +34,10 @@ class Marker:
     __slots__ = ("begin", "end", "mark", "recording")
 
     def __init__(self, recording: int) -> None:
-        from gilscope import _core
+        from gilscope.record.core import core
 
         self.recording = recording
-        self.mark, self.begin, self.end = _core.mark, _core.region_begin, _core.region_end
+        self.mark, self.begin, self.end = core.mark, core.region_begin, core.region_end
 
 
 class Region:

@@ -18,7 +18,7 @@ from gilscope.record.intervalcalls import SwitchWatch
 from gilscope.record.options import Options
 from gilscope.record.threadnames import NameTeller
 from gilscope.tables.files import remove_folder, temporary_folder, write_error
-from gilscope.tables.metadata import write_metadata
+from gilscope.tables.metadata import gilscope_version, write_metadata
 from gilscope.tables.notmeasured import gil_is_on
 from gilscope.tables.stored import Tables
 
@@ -36,11 +36,12 @@ _forgotten: Session | None = None  # the recording of whoever forked this proces
 
 
 def refuse_where_impossible() -> None:
-    """Say in words where no trace can be had.
+    """Raise an error that explains why tracing is unavailable.
 
     Raises:
-        UnsupportedPlatformError: this is not Linux.
-        UnsupportedInterpreterError: this is not CPython, or its GIL is off.
+        UnsupportedPlatformError: if this is not Linux.
+        UnsupportedInterpreterError: if this is not CPython, its GIL is off, this is not its main interpreter,
+            or the core is missing.
     """
     if not sys.platform.startswith("linux"):
         raise UnsupportedPlatformError(
@@ -58,26 +59,7 @@ def refuse_where_impossible() -> None:
             "for it. Run with PYTHON_GIL=1 (or -X gil=1) to see what the same program does under a GIL; "
             "where an import turns the GIL on, as Python then warns, begin the trace after it"
         )
-
-
-def refuse_elsewhere(what: str = "a trace") -> None:
-    """Say in words that a trace is begun in the main interpreter.
-
-    Args:
-        what: is to begin.
-
-    Raises:
-        UnsupportedInterpreterError: this is another one, into which the core cannot be loaded.
-    """
-    try:
-        import gilscope._core  # noqa: F401
-    except ImportError as error:
-        if "interpreter" not in str(error):
-            raise
-        raise UnsupportedInterpreterError(
-            f"{what} is begun in the main interpreter, and this is another one ({error}). Begin it there: "
-            "the threads of all interpreters that share its GIL are in it"
-        ) from error
+    import gilscope.record.core  # noqa: F401
 
 
 def _prove(edges: str) -> tuple[bool, str]:
@@ -90,13 +72,13 @@ def _prove(edges: str) -> tuple[bool, str]:
         EdgesUnavailableError: the edges asked for cannot be had.
         UnsupportedInterpreterError: the interpreter does not prove itself.
     """
-    from gilscope import _core
+    from gilscope.record.core import core
 
     try:
         if edges != "sampled":
             try:
-                _core.prove(probe=True, observe=False)
-            except _core.ProbeError as error:
+                core.prove(probe=True, observe=False)
+            except core.ProbeError as error:
                 if edges == "exact":
                     raise EdgesUnavailableError(
                         f'edges="exact" cannot be had here: {error}; use edges="sampled"'
@@ -106,24 +88,24 @@ def _prove(edges: str) -> tuple[bool, str]:
                 return True, "the probe is installed and proven"
         else:
             reason = "asked for"
-        _core.prove(probe=False, observe=True)
-    except _core.LayoutError as error:
+        core.prove(probe=False, observe=True)
+    except core.LayoutError as error:
         raise UnsupportedInterpreterError(
             f"this interpreter ({sys.version.split()[0]}) is not laid out as expected, so nothing is "
             f"recorded: {error}. Please report it with the output of 'gilscope doctor'"
         ) from error
-    except _core.StatesError as error:
+    except core.StatesError as error:
         raise EdgesUnavailableError(f"sampled edges cannot be had here: {error}") from error
     return False, reason
 
 
 def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> dict[str, Any]:
     """What is known when a trace begins, as keys of ``metadata.json``."""
-    from gilscope import _core
+    from gilscope.record.core import core
 
     system = os.uname()
     return {
-        "gilscope_version": known.get("gilscope_version") or _version(),
+        "gilscope_version": known.get("gilscope_version") or gilscope_version(),
         "python_version": sys.version.split()[0],
         "python_build": sys.version,
         "gil_enabled": True,
@@ -136,7 +118,7 @@ def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) ->
         "edges": "exact" if exact else "sampled",
         "edges_reason": reason,
         "period_s": options.period_ns(exact=exact) / 1e9,
-        "clock": _core.prove(probe=False, observe=False)["clock"],
+        "clock": core.prove(probe=False, observe=False)["clock"],
         "library_paths": _library_paths(),
         "interval_argument": options.switch_interval is not None,
         "complete": False,
@@ -149,12 +131,6 @@ def _library_paths() -> list[str]:
     """Return folders whose code is not the program's own."""
     packages = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")]
     return [os.path.dirname(os.__file__), *packages, os.path.dirname(os.path.dirname(__file__))]
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("gilscope")
 
 
 class Session:
@@ -187,7 +163,6 @@ class Session:
                 "a trace is active in this process already; end it first, there is one GIL to trace"
             )
         refuse_where_impossible()
-        refuse_elsewhere()
         exact, reason = _prove(options.edges)
         self.options = options
         self.pid = os.getpid()
@@ -207,17 +182,17 @@ class Session:
             raise
 
     def _begin(self, exact: bool, wanted: Path | None) -> None:
-        from gilscope import _core
+        from gilscope.record.core import core
 
-        self._names = NameTeller(_core.name_thread)
-        self._switches = SwitchWatch(_core.note_interval)
+        self._names = NameTeller(core.name_thread)
+        self._switches = SwitchWatch(core.note_interval)
         try:
             write_metadata(self.destination.path, self.facts)
             if self.options.switch_interval is not None:
                 self._interval_before = sys.getswitchinterval()
                 sys.setswitchinterval(self.options.switch_interval)
                 self._interval_set = sys.getswitchinterval()
-            self.recording, nowhere = _core.start(
+            self.recording, nowhere = core.start(
                 self.destination.spool,
                 probe=exact,
                 observe=not exact,
@@ -236,14 +211,14 @@ class Session:
     def stop(self) -> Stopped:
         """End the recording and put back what was changed; return what the core says of it."""
         global _active
-        from gilscope import _core
+        from gilscope.record.core import core
 
         try:
             self._names.tell_living()
         finally:
             self._names.remove()
             self._switches.remove()
-            result = _core.stop()
+            result = core.stop()
             _active = None
             self._put_back_interval()
             self.destination.commit()
@@ -255,10 +230,10 @@ class Session:
 
     def so_far(self) -> Tables:
         """Return what has been recorded up to now; the recording goes on."""
-        from gilscope import _core
+        from gilscope.record.core import core
 
         self._names.tell_living()
-        _core.flush()
+        core.flush()
         folder = temporary_folder()
         try:
             metadata = convert(self.destination.spool, folder, self.facts, quiet=True)

@@ -17,6 +17,16 @@ _MOST_METADATA = 1 << 24  # bytes; argv is the longest part, and kernels allow 2
 _DEEPEST = 32
 
 
+def gilscope_version() -> str:
+    """Return the version of the installed distribution; ``unknown`` where sources are used as they lie."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("gilscope")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def _metadata_crc(metadata: dict[str, Any]) -> int:
     import json
     import zlib

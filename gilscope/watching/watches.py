@@ -16,7 +16,7 @@ from gilscope.errors import (
     UnsupportedInterpreterError,
 )
 from gilscope.record.options import seconds_between
-from gilscope.record.session import refuse_elsewhere, refuse_where_impossible
+from gilscope.record.session import refuse_where_impossible
 from gilscope.watching.longholds import Calls, LongHold, Messages, log, names_by_ident, told
 
 TYPE_CHECKING = False
@@ -80,9 +80,9 @@ class Watch:
         return self._tell.suppressed
 
     def _counts(self) -> tuple[int, int]:
-        from gilscope import _core
+        from gilscope.record.core import core
 
-        return self._final or _core.watch_counts(self._number) or (0, 0)
+        return self._final or core.watch_counts(self._number) or (0, 0)
 
     def stop(self) -> None:
         """End the watch, when all that was seen has been told; without effect in a forked child, or twice."""
@@ -92,12 +92,12 @@ class Watch:
         self._stop(_EXIT_S)
 
     def _stop(self, patience_s: float | None) -> None:
-        from gilscope import _core
+        from gilscope.record.core import core
 
         if self._pid != os.getpid():
             return
         atexit.unregister(self._stop_at_exit)
-        _core.watch_end(self._number)
+        core.watch_end(self._number)
         self._final = self._counts()
         if threading.current_thread() is not self._thread:
             self._thread.join(patience_s)
@@ -114,11 +114,11 @@ class Watch:
         self.stop()
 
     def _work(self) -> None:
-        from gilscope import _core
+        from gilscope.record.core import core
 
         self._begun.wait()
         not_before_ns = 0
-        while self._number and (taken := _core.watch_take(self._number, not_before_ns)):
+        while self._number and (taken := core.watch_take(self._number, not_before_ns)):
             try:
                 names = names_by_ident()
                 not_before_ns = self._tell([told(one, names) for one in taken])
@@ -127,16 +127,16 @@ class Watch:
 
 
 def _begin(hold_s: float, watcher: int) -> tuple[int, str]:
-    from gilscope import _core
+    from gilscope.record.core import core
 
     try:
-        return _core.watch_begin(round(hold_s * 1e9), watcher)
-    except _core.LayoutError as error:
+        return core.watch_begin(round(hold_s * 1e9), watcher)
+    except core.LayoutError as error:
         raise UnsupportedInterpreterError(
             f"this interpreter ({sys.version.split()[0]}) is not laid out as expected, so nothing is "
             f"watched: {error}. Please report it with the output of 'gilscope doctor'"
         ) from error
-    except _core.ProbeError as error:
+    except core.ProbeError as error:
         raise EdgesUnavailableError(
             f'a watch needs what edges="exact" needs, and that cannot be had here: {error}; '
             'gilscope.trace(edges="sampled") works without'
@@ -192,5 +192,4 @@ def watch(
     if not (callback is None or callable(callback) or callback in ("log", "dump")):
         raise OptionError(f"callback must be 'log', 'dump', a function or None, not {callback!r}")
     refuse_where_impossible()
-    refuse_elsewhere("a watch")
     return Watch(hold_s, callback)

@@ -413,7 +413,7 @@ try:
     import gilscope
     gilscope.watch()
 except gilscope.UnsupportedInterpreterError as error:
-    assert "a watch is begun in the main interpreter" in str(error), error
+    assert "watches are begun in the main interpreter" in str(error), error
 else:
     raise AssertionError("not refused")
 """
