@@ -217,9 +217,7 @@ def trace(
         >>> t.metadata["edges"] in ("exact", "sampled")
         True
     """
-    return _Tracing(
-        Options(path, edges, period, switch_interval, overwrite, quiet, children, sites, stacks_over)
-    )
+    return _Tracing(Options(**locals()))  # every parameter is an option of the same name
 
 
 def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:

@@ -1,6 +1,8 @@
-"""Figures as people read them."""
+"""Figures as people read and write them."""
 
 import math
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def duration(ns: float | None) -> str:
@@ -40,3 +42,41 @@ def printable(name: str) -> str:
         a\x1b[2J
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
+def seconds(text: str) -> float:
+    """Read a duration of the command line, such as ``0.001``, ``1ms`` or ``500us``.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is not a duration.
+
+    Example:
+        >>> seconds("5ms")
+        0.005
+    """
+    unit = next((u for u in _SECONDS if text.endswith(u)), "")
+    try:
+        return float(text.removesuffix(unit)) * _SECONDS.get(unit, 1.0)
+    except ValueError:
+        from argparse import ArgumentTypeError  # of any other error argparse does not show the message
+
+        raise ArgumentTypeError(f"{text!r} is not a duration; use 0.001, 1ms or 500us") from None
+
+
+def times(text: str) -> list[float]:
+    """Read durations separated by commas.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: if one of them is not a duration.
+
+    Example:
+        >>> times("0.5ms,5ms")
+        [0.0005, 0.005]
+    """
+    return [seconds(part) for part in text.split(",")]

@@ -1,6 +1,6 @@
 """A plugin of VizTracer that records the GIL while VizTracer traces: no change to the program is needed.
 
-``viztracer --plugins "gilscope.vizplugin --period 0.001" -- script.py`` adds the GIL's lanes to the report,
+``viztracer --plugins "gilscope.vizplugin --period 1ms" -- script.py`` adds the GIL's lanes to the report,
 and for children of the program too, each with lanes of its own.
 """
 
@@ -13,7 +13,7 @@ from multiprocessing import util
 from typing import Any
 
 from gilscope.errors import GilscopeError
-from gilscope.record.options import EDGES
+from gilscope.record.options import add_arguments, values_of
 from gilscope.tables.stored import Tables
 from gilscope.tracer import trace
 from gilscope.traces import Trace
@@ -27,15 +27,12 @@ def get_vizplugin(text: str) -> Recorder:
         text: what the user gave behind ``--plugins``: the module's name, and options of ours.
 
     Example:
-        >>> get_vizplugin("gilscope.vizplugin --period 0.001").support_version()
+        >>> get_vizplugin("gilscope.vizplugin --period 1ms").support_version()
         '1.0.0'
     """
     parser = argparse.ArgumentParser(prog="gilscope.vizplugin", description=__doc__)
-    parser.add_argument("--edges", choices=EDGES, default="auto", help="how edges are known (default: auto)")
-    parser.add_argument("--period", type=float, metavar="SECONDS", help="time between two ticks")
-    parser.add_argument("--switch-interval", type=float, metavar="SECONDS", help="switch interval to set")
-    options = parser.parse_args(shlex.split(text)[1:])
-    return Recorder(**vars(options))
+    add_arguments(parser, "plugin")
+    return Recorder(**values_of(parser.parse_args(shlex.split(text)[1:]), "plugin"))
 
 
 class Recorder(GilLanes):

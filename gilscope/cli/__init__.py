@@ -12,45 +12,13 @@ from pathlib import Path
 
 import gilscope
 from gilscope.errors import GilscopeError, OptionError
-from gilscope.record.options import DEFAULT_PATH, EDGES
+from gilscope.record.options import DEFAULT_PATH, add_arguments, values_of
 from gilscope.tables.files import write_error
-from gilscope.units import printable
+from gilscope.units import printable, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gilscope.sweeping.sweeps import Sweep
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
-
-
-def seconds(text: str) -> float:
-    """Read a time such as ``0.001``, ``1ms`` or ``500us`` as seconds.
-
-    Raises:
-        argparse.ArgumentTypeError: it is no time.
-
-    Example:
-        >>> seconds("5ms")
-        0.005
-    """
-    unit = next((u for u in _UNITS if text.endswith(u)), "")
-    try:
-        return float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 0.001, 1ms or 500us") from None
-
-
-def times(text: str) -> list[float]:
-    """Read times with commas between them as seconds.
-
-    Raises:
-        argparse.ArgumentTypeError: one is no time.
-
-    Example:
-        >>> times("0.5ms,5ms")
-        [0.0005, 0.005]
-    """
-    return [seconds(part) for part in text.split(",")]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,22 +56,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "run",
         help="run a script or a module under the tracer",
         description="Run a script or a module as python would, and record it.",
-        usage="gilscope run [-o OUT] [--overwrite] [--edges EDGES] [--period TIME] [--switch-interval TIME] "
-        "[--children] [-q] (SCRIPT | -m MODULE) [ARG ...]",
+        usage="gilscope run [-o OUT] [--edges EDGES] [--period TIME] [--switch-interval TIME] [--overwrite] "
+        "[--children] [-q] [--no-sites] [--stacks-over TIME] (SCRIPT | -m MODULE) [ARG ...]",
     )
-    run.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        default=DEFAULT_PATH,
-        help="folder to write (default: %(default)s, written over)",
-    )
-    run.add_argument("--overwrite", action="store_true", help="replace a trace that is at OUT")
-    run.add_argument("--edges", choices=EDGES, default="auto", help="how edges are known (default: auto)")
-    run.add_argument("--period", type=seconds, metavar="TIME", help="time between two ticks, such as 1ms")
-    run.add_argument("--switch-interval", type=seconds, metavar="TIME", help="switch interval to set")
-    run.add_argument("--children", action="store_true", help="record the Python processes it starts too")
-    run.add_argument("-q", "--quiet", action="store_true", help="print nothing of gilscope's own")
+    add_arguments(run, "run")
     run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a library module as a script")
     run.add_argument("script", nargs=argparse.REMAINDER, help="script to run, and its arguments")
     run.set_defaults(function=_run)
@@ -216,15 +172,7 @@ def _run(args: argparse.Namespace) -> int:
         command = command[1:]
     if not command:
         raise OptionError("nothing to run: give a script, or -m and a module")
-    tracing = gilscope.trace(
-        args.output,
-        edges=args.edges,
-        period=args.period,
-        switch_interval=args.switch_interval,
-        overwrite=args.overwrite,
-        children=args.children,
-        quiet=args.quiet,
-    )
+    tracing = gilscope.trace(**values_of(args, "run"))
     return run(tracing, command, module=args.module is not None)
 
 

@@ -180,7 +180,7 @@ def _session(plan: dict[str, Any]) -> Session | None:
             "complete": True,  # if its spool is: it may end with the trace, while the process goes on
         }
         try:
-            return Session(Options(path, **plan["options"]), known, end, wanted)
+            return Session(Options(path=path, quiet=True, **plan["options"]), known, end, wanted)
         except TraceExistsError:
             continue  # a pid comes again, also when a program is replaced by another
     return None

@@ -215,7 +215,9 @@ def recording(
         period: as in `gilscope.trace`.
         sites: as in `gilscope.trace`.
     """
-    session = Session(Options(folder / "run.gilscope", edges, period, None, False, True, sites=sites))
+    session = Session(
+        Options(path=folder / "run.gilscope", edges=edges, period=period, quiet=True, sites=sites)
+    )
     recorded = Recorded(session.destination.path, session.destination.spool, session.facts)
     try:
         yield recorded

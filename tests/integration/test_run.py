@@ -93,7 +93,7 @@ def test_errors_of_gilscope_are_one_line_and_status_2(tmp_path):
         (("run", "none.py"), "no such script"),
         (("run",), "nothing to run"),
         (("run", "--period", "0", "p.py"), "period must be"),
-        (("run", "--period", "soon", "p.py"), "is no time"),
+        (("run", "--period", "soon", "p.py"), "is not a duration"),
         (("report",), "no such trace"),
         (("report", "p.py"), "this is no trace"),
         (("export", "-o", "x.txt"), "no such trace"),

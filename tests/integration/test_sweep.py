@@ -104,7 +104,7 @@ def test_traces_of_a_script_can_be_kept(script):
         ("raise SystemExit('broken')", [], "status 1:\nbroken"),
         ("print('no number')", ["--metric", "last-line"], "the last line it printed is 'no number'"),
         ("", ["--metric", "last-line"], "the last line it printed is ''"),
-        ("", ["--intervals", "5 parsecs"], "is no time"),
+        ("", ["--intervals", "5 parsecs"], "is not a duration"),
         ("", ["--intervals", "0ms"], "switch_interval must be"),
         ("", ["--repeats", "0"], "repeats must be"),
         ("", ["--plot", "picture.nonsense", "--repeats", "1", "--intervals", "1ms,5ms"], "cannot be written"),

@@ -1,5 +1,7 @@
-"""What `trace` refuses before it touches anything."""
+"""Options of `trace`: one declaration for all readers; invalid values are refused before anything changes."""
 
+import argparse
+import inspect
 import math
 import sys
 
@@ -8,6 +10,81 @@ import pytest
 import gilscope
 from gilscope import _core, errors
 from gilscope.record import session
+from gilscope.record.options import DEFAULT_PATH, OPTIONS, Options, add_arguments, options_of, values_of
+
+
+def test_the_signature_of_trace_is_the_declaration():
+    parameters = inspect.signature(gilscope.trace).parameters.values()
+    assert [p.name for p in parameters] == [option.name for option in OPTIONS]
+    for parameter, option in zip(parameters, OPTIONS, strict=True):
+        assert parameter.default is option.default
+        assert f"\n        {option.name}: " in gilscope.trace.__doc__
+
+
+def test_trace_passes_every_option_on():
+    given = {
+        "path": "x.gilscope",
+        "edges": "sampled",
+        "period": 0.5,
+        "switch_interval": 0.25,
+        "overwrite": True,
+        "children": True,
+        "quiet": True,
+        "sites": False,
+        "stacks_over": 0.125,
+    }
+    assert given.keys() == {option.name for option in OPTIONS}
+    assert all(given[option.name] != option.default for option in OPTIONS)
+    assert vars(gilscope.trace(**given)._options) == vars(Options(**given))
+    assert {**vars(Options(**given)), "path": "x.gilscope"} == given
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="no such option: colour"):
+        Options(colour="red")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("path", [DEFAULT_PATH, str(DEFAULT_PATH), None])
+def test_only_a_path_that_is_not_given_is_replaced_unasked(path, overwrite):
+    assert Options(path=path, overwrite=overwrite).overwrite == (overwrite or path is DEFAULT_PATH)
+    assert Options(overwrite=overwrite).overwrite
+
+
+COMMAND_LINE = {
+    "path": (["-o", "x.gilscope"], "x.gilscope"),
+    "edges": (["--edges", "sampled"], "sampled"),
+    "period": (["--period", "2ms"], 0.002),
+    "switch_interval": (["--switch-interval", "500us"], 0.0005),
+    "overwrite": (["--overwrite"], True),
+    "children": (["--children"], True),
+    "quiet": (["--quiet"], True),
+    "sites": (["--no-sites"], False),
+    "stacks_over": (["--stacks-over", "1ms"], 0.001),
+}
+
+
+@pytest.mark.parametrize("reader", ["run", "plugin"])
+def test_command_lines_take_each_option_they_declare(reader):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, reader)
+    defaults = values_of(parser.parse_args([]), reader)
+    assert all(defaults[option.name] is option.default for option in options_of(reader))
+    for option in options_of(reader):
+        words, value = COMMAND_LINE[option.name]
+        assert values_of(parser.parse_args(words), reader) == {**defaults, option.name: value}
+    assert "(default: 100us)" in " ".join(parser.format_help().split())
+
+
+def test_who_takes_which_option():
+    names = {reader: {o.name for o in options_of(reader)} for reader in ("run", "plugin", "children")}
+    assert names["run"] == {option.name for option in OPTIONS}
+    assert names["plugin"] == names["children"] == names["run"] - {"path", "overwrite", "children", "quiet"}
+
+
+def test_children_take_over_the_values_of_their_parent():
+    given = {"edges": "exact", "period": 0.5, "switch_interval": None, "sites": False, "stacks_over": 0.25}
+    assert Options(**given, children=True, quiet=True).of_children() == given
 
 
 @pytest.mark.parametrize("period", [0, -1, -0.001, math.nan, math.inf, "1ms", True, 10**400, 1e-9, 1e9, []])
