@@ -14,7 +14,7 @@ from gilscope.errors import GilscopeError, OptionError, warn_user
 from gilscope.record.options import DEFAULT_PATH, WHOLE_STACKS_OVER_S, Options
 from gilscope.record.session import Session
 from gilscope.tables.files import temporary_folder
-from gilscope.tables.notmeasured import cut_short, final_facts
+from gilscope.tables.notmeasured import cut_short
 from gilscope.traces import Trace
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -126,7 +126,7 @@ def _fill(trace: Trace, session: Session, following: Following | None) -> None:
         following.tell_over()
     session.check_destination()
     folder, spool = session.destination.path, session.destination.spool
-    facts = final_facts(session.facts, stopped)
+    facts = session.metadata.as_json()
     if stopped["error"]:
         warn_user(f"{folder}: {cut_short(stopped['error'])}")
     quiet = session.options.quiet

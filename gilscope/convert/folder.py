@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 from gilscope.errors import TraceFormatError, warn_user
+from gilscope.tables import notmeasured
 from gilscope.tables.files import describe_file, remove_folder, temporary_folder, write_error
 from gilscope.tables.folder import CHILDREN_FOLDER, METADATA_FILE, SPOOL_FILE, children_in
-from gilscope.tables.metadata import read_metadata, write_metadata
+from gilscope.tables.metadata import Metadata, read_metadata, write_metadata
 from gilscope.tables.stored import Tables
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -25,30 +27,29 @@ def convert(spool: Path, target: Path, facts: dict[str, Any], *, quiet: bool) ->
     Args:
         spool: the spool file; it stays.
         target: a folder that exists. On failure no half-written table is left in it.
-        facts: what the recorder knew when the trace began, keys of ``metadata.json``.
+        facts: what the recorder knew, as in ``metadata.json``.
         quiet: show no progress.
 
     Returns:
         The metadata.
 
     Raises:
-        TraceFormatError: the spool is damaged.
-        OSError: the tables cannot be written.
+        TraceFormatError: if the spool is damaged, or ``facts`` lack a key.
+        OSError: if the tables cannot be written.
     """
     from gilscope.convert.conversion import Conversion
     from gilscope.convert.spool import SpoolReader
     from gilscope.progress import progress_bar
     from gilscope.tables import schema
 
+    known = Metadata.from_json(facts)
     try:
         with SpoolReader(spool) as reader:
-            conversion = Conversion(reader, target, interval_argument=bool(facts.get("interval_argument")))
+            conversion = Conversion(reader, target, interval_argument=known.interval_argument is True)
             with progress_bar("writing the trace", reader.size, quiet=quiet) as done:
                 totals = conversion.run(done)
-        metadata = _metadata(facts, totals)
-        metadata["files"] = {
-            f"{name}.arrow": describe_file(conversion.writer.file(name)) for name in schema.TABLES
-        }
+        files = {f"{name}.arrow": describe_file(conversion.writer.file(name)) for name in schema.TABLES}
+        metadata = _converted(known, totals, files).as_json()
         write_metadata(target, metadata)
     except BaseException:
         for name in schema.TABLES:
@@ -57,39 +58,25 @@ def convert(spool: Path, target: Path, facts: dict[str, Any], *, quiet: bool) ->
     return metadata
 
 
-def _metadata(facts: dict[str, Any], totals: Totals) -> dict[str, Any]:
-    not_measured = list(facts.get("not_measured", []))
-    exact = facts.get("edges") == "exact"
-    if totals.dropped:
-        not_measured.append(
-            f"{totals.dropped} transitions found the ring full and were dropped; intervals are cut there, "
-            "and shares near these instants are too low (table samples, column dropped, says when)"
-        )
-    if totals.illegal:
-        not_measured.append(
-            f"{totals.illegal} transitions do not fit the ones before them; intervals are cut there"
-        )
-    if not totals.complete:
-        not_measured.append("the recording was cut short: what came after its end here is not in it")
-    if not exact:
-        not_measured.append(
-            "edges are sampled: intervals shorter than the period may be missing, and gaps, requests and "
-            "kinds of release are not seen"
-        )
-    return {
-        **{key: value for key, value in facts.items() if key != "interval_argument"},
-        "start_unix_ns": totals.start_unix_ns,
-        "start_monotonic_ns": totals.start_monotonic_ns,
-        "duration_ns": totals.duration_ns,
-        "ticks": totals.ticks,
-        "late_ticks": totals.late_ticks,
-        "transitions": totals.transitions if exact else None,
-        "dropped": totals.dropped,
-        "switches": totals.switches,
-        "clock_error_ns": totals.clock_error_ns,
-        "complete": totals.complete and bool(facts.get("complete", True)),
-        "not_measured": not_measured,
-    }
+def _converted(metadata: Metadata, totals: Totals, files: dict[str, dict[str, int]]) -> Metadata:
+    """Add what a conversion found out."""
+    sentences = notmeasured.of_conversion(
+        dropped=totals.dropped, illegal=totals.illegal, complete=totals.complete, exact=metadata.exact
+    )
+    return replace(
+        metadata.lacking(*sentences).without_interval_argument(),
+        start_unix_ns=totals.start_unix_ns,
+        start_monotonic_ns=totals.start_monotonic_ns,
+        duration_ns=totals.duration_ns,
+        ticks=totals.ticks,
+        late_ticks=totals.late_ticks,
+        transitions=totals.transitions if metadata.exact else None,
+        dropped=totals.dropped,
+        switches=totals.switches,
+        clock_error_ns=totals.clock_error_ns,
+        complete=totals.complete and metadata.complete is not False,
+        files=files,
+    )
 
 
 def open_tables(path: Path) -> Tables:

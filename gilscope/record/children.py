@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from gilscope.record.options import Options
 from gilscope.record.session import Session, interval_is_the_programs
 from gilscope.tables.folder import CHILDREN_FOLDER, SPOOL_FILE, WANTED_FILE, children_in
 from gilscope.tables.metadata import gilscope_version, read_metadata, write_metadata
-from gilscope.tables.notmeasured import final_facts
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Following:
             "identity": _identity(self._root),
             "options": session.options.of_children(),
             "package": _PACKAGE,
-            "version": session.facts["gilscope_version"],
+            "version": session.metadata.gilscope_version,
             "free_threaded": _is_free_threaded(),
         }
         self._before = {name: os.environ.get(name) for name in (VARIABLE, _PATH)}
@@ -211,9 +211,8 @@ def end() -> None:
     if session is None or session.pid != os.getpid():
         return
     with suppress(Exception):
-        stopped = session.stop()
-        facts = final_facts({**session.facts, "argv": _argv()}, stopped)
-        write_metadata(session.destination.path, facts)
+        session.stop()
+        write_metadata(session.destination.path, replace(session.metadata, argv=_argv()).as_json())
 
 
 def _end_with_multiprocessing(_session: Session) -> None:

@@ -17,9 +17,9 @@ from gilscope.record.destination import Destination
 from gilscope.record.intervalcalls import SwitchWatch
 from gilscope.record.options import Options
 from gilscope.record.threadnames import NameTeller
+from gilscope.tables import notmeasured
 from gilscope.tables.files import remove_folder, temporary_folder, write_error
-from gilscope.tables.metadata import gilscope_version, write_metadata
-from gilscope.tables.notmeasured import gil_is_on
+from gilscope.tables.metadata import Metadata, gilscope_version, write_metadata
 from gilscope.tables.stored import Tables
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _active: Session | None = None
 _begun = 0  # traces of this process
 _forgotten: Session | None = None  # the recording of whoever forked this process
+
+
+def gil_is_on() -> bool:
+    """Return whether this Python has a GIL now; a free-threaded one can turn it on, and off again."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def refuse_where_impossible() -> None:
@@ -99,13 +104,12 @@ def _prove(edges: str) -> tuple[bool, str]:
     return False, reason
 
 
-def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> dict[str, Any]:
-    """What is known when a trace begins, as keys of ``metadata.json``."""
+def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> Metadata:
+    """Return what is known when a trace begins."""
     from gilscope.record.core import core
 
     system = os.uname()
-    return {
-        "gilscope_version": known.get("gilscope_version") or gilscope_version(),
+    facts = {
         "python_version": sys.version.split()[0],
         "python_build": sys.version,
         "gil_enabled": True,
@@ -114,7 +118,6 @@ def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) ->
         "pid": os.getpid(),
         "ppid": os.getppid(),
         "trace_number": _begun,
-        "argv": known.get("argv") or list(sys.argv),
         "edges": "exact" if exact else "sampled",
         "edges_reason": reason,
         "period_s": options.period_ns(exact=exact) / 1e9,
@@ -125,6 +128,9 @@ def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) ->
         "not_measured": [],
         **known,
     }
+    facts["gilscope_version"] = facts.get("gilscope_version") or gilscope_version()
+    facts["argv"] = facts.get("argv") or list(sys.argv)
+    return Metadata(**facts)
 
 
 def _library_paths() -> list[str]:
@@ -138,7 +144,7 @@ class Session:
 
     Args:
         options: what was asked for.
-        known: keys of ``metadata.json`` that the caller knows better.
+        known: keys of `gilscope.tables.metadata.Metadata` that the caller knows better.
         give_way: ends this recording when another is to begin; without it the other is refused.
         wanted: an empty file; recording ends soon after it is removed or has something in it, and `stop` is
             still to be called.
@@ -167,7 +173,7 @@ class Session:
         self.options = options
         self.pid = os.getpid()
         self.give_way: Callable[[], None] | None = give_way
-        self.facts = _facts(options, exact, reason, known or {})
+        self.metadata = _facts(options, exact, reason, known or {})
         self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
         self._interval_before: float | None = None
         self.interval_left = False  # the program has set one of its own
@@ -187,7 +193,7 @@ class Session:
         self._names = NameTeller(core.name_thread)
         self._switches = SwitchWatch(core.note_interval)
         try:
-            write_metadata(self.destination.path, self.facts)
+            write_metadata(self.destination.path, self.metadata.as_json())
             if self.options.switch_interval is not None:
                 self._interval_before = sys.getswitchinterval()
                 sys.setswitchinterval(self.options.switch_interval)
@@ -203,13 +209,17 @@ class Session:
         except OSError as error:
             raise write_error(self.destination.path, error) from error
         if nowhere:
-            self.facts["not_measured"].append(f"where in the program the GIL was let go: {nowhere}")
+            self.metadata = self.metadata.lacking(notmeasured.without_sites(nowhere))
         self._switches.install()
         self._names.install()
         self._names.tell_living()
 
     def stop(self) -> Stopped:
-        """End the recording and put back what was changed; return what the core says of it."""
+        """End the recording, put back what was changed, and complete the metadata.
+
+        Returns:
+            What the core reports.
+        """
         global _active
         from gilscope.record.core import core
 
@@ -222,6 +232,7 @@ class Session:
             _active = None
             self._put_back_interval()
             self.destination.commit()
+        self.metadata = self.metadata.ended(result, gil_on=gil_is_on())
         return result
 
     def is_on(self) -> bool:
@@ -236,7 +247,7 @@ class Session:
         core.flush()
         folder = temporary_folder()
         try:
-            metadata = convert(self.destination.spool, folder, self.facts, quiet=True)
+            metadata = convert(self.destination.spool, folder, self.metadata.as_json(), quiet=True)
             tables = Tables(folder, metadata)
             tables.keep()
         finally:
@@ -251,9 +262,7 @@ class Session:
             sys.setswitchinterval(self._interval_before)
         else:
             self.interval_left = True
-            self.facts["not_measured"].append(
-                "the program set a switch interval of its own inside the block; it was left in place"
-            )
+            self.metadata = self.metadata.lacking(notmeasured.INTERVAL_LEFT)
         self._interval_before = None
 
     def check_destination(self) -> None:

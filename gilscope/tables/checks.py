@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from gilscope.tables import schema
 from gilscope.tables.arrays import numpy_of
+from gilscope.tables.metadata import is_required, keys
 
 LATEST_NS = 1 << 60
 """36 years: no trace is longer, so that two times can be added."""
@@ -178,36 +179,19 @@ def _is_files(value: object) -> bool:
     )
 
 
-Check = tuple[Callable[[object], bool], str]
-_TEXT, _FLAG, _COUNT = (_is_text, "a text"), (_is_flag, "true or false"), (_is_count, "a count")
-_TEXTS = (_is_texts, "a list of texts")
-
-_BEGUN: dict[str, Check] = {
-    "gilscope_version": _TEXT,
-    "python_version": _TEXT,
-    "edges": (_is_edges, "'exact' or 'sampled'"),
-    "not_measured": _TEXTS,
+_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "Text": (_is_text, "a text"),
+    "Texts": (_is_texts, "a list of texts"),
+    "Flag": (_is_flag, "true or false"),
+    "Count": (_is_count, "a count"),
+    "CountOrNull": (_is_count_or_null, "a count or null"),
+    "Pid": (_is_pid, "a process id"),
+    "Length": (_is_length, f"nanoseconds up to {LATEST_NS}"),
+    "Seconds": (_is_number, "seconds"),
+    "Edges": (_is_edges, "'exact' or 'sampled'"),
+    "Files": (_is_files, "bytes and crc32 of each file"),
 }
-"""What every trace says from its beginning; everything else may be missing."""
-
-_WHOLE: dict[str, Check] = {
-    "duration_ns": (_is_length, f"nanoseconds up to {LATEST_NS}"),
-    "files": (_is_files, "bytes and crc32 of each file"),
-}
-"""What one that has tables says as well."""
-
-_OPTIONAL: dict[str, Check] = {
-    **dict.fromkeys(("python_build", "platform", "host", "edges_reason", "clock"), _TEXT),
-    **dict.fromkeys(("gil_enabled", "complete", "interval_argument"), _FLAG),
-    **dict.fromkeys(("pid", "ppid"), (_is_pid, "a process id")),
-    **dict.fromkeys(("start_unix_ns", "start_monotonic_ns", "clock_error_ns"), _COUNT),
-    **dict.fromkeys(("ticks", "late_ticks", "dropped", "switches", "trace_number"), _COUNT),
-    **dict.fromkeys(("sampler_cpu_ns", "spool_bytes"), _COUNT),
-    "transitions": (_is_count_or_null, "a count or null"),
-    "period_s": (_is_number, "seconds"),
-    "argv": _TEXTS,
-    "library_paths": _TEXTS,
-}
+"""Types of keys of `gilscope.tables.metadata.Metadata`: what fits, and what to expect."""
 
 
 def check_metadata(metadata: dict[str, Any], *, whole: bool) -> None:
@@ -218,14 +202,14 @@ def check_metadata(metadata: dict[str, Any], *, whole: bool) -> None:
         whole: whether the trace has tables, or only a spool yet.
 
     Raises:
-        ValueError: a key is missing, or its value is none that it can have.
+        ValueError: if a key is missing, or has a value that does not fit.
     """
-    required = {**_BEGUN, **(_WHOLE if whole else {})}
-    for key, (fits, expected) in {**_OPTIONAL, **required}.items():
-        if key in required and key not in metadata:
-            raise ValueError(f"key {key!r}: expected {expected}, found nothing")
-        if key in metadata and not fits(metadata[key]):
-            raise ValueError(f"key {key!r}: expected {expected}, found {metadata[key]!r:.60}")
+    for key in keys():
+        fits, expected = _KINDS[str(key.type)]
+        if is_required(key, whole=whole) and key.name not in metadata:
+            raise ValueError(f"key {key.name!r}: expected {expected}, found nothing")
+        if key.name in metadata and not fits(metadata[key.name]):
+            raise ValueError(f"key {key.name!r}: expected {expected}, found {metadata[key.name]!r:.60}")
     missing = [
         f"{name}.arrow"
         for name in schema.TABLES

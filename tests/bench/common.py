@@ -218,7 +218,7 @@ def recording(
     session = Session(
         Options(path=folder / "run.gilscope", edges=edges, period=period, quiet=True, sites=sites)
     )
-    recorded = Recorded(session.destination.path, session.destination.spool, session.facts)
+    recorded = Recorded(session.destination.path, session.destination.spool, session.metadata.as_json())
     try:
         yield recorded
     finally:
