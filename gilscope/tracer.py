@@ -1,4 +1,4 @@
-"""`trace` and `load`: what users call."""
+"""`trace` and `load`: the functions that users call first."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from gilscope.convert.folder import convert, stored
 from gilscope.errors import GilscopeError, OptionError, warn_user
 from gilscope.record.options import DEFAULT_PATH, WHOLE_STACKS_OVER_S, Options
-from gilscope.record.session import Session
-from gilscope.tables.files import temporary_folder
-from gilscope.tables.notmeasured import cut_short
 from gilscope.traces import Trace
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
 
     from gilscope.record.children import Following
     from gilscope.record.options import Edges
+    from gilscope.record.session import Session
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -45,6 +42,8 @@ class _Tracing:
         return self._trace
 
     def _begin(self) -> None:
+        from gilscope.record.session import Session
+
         self._session = Session(self._options)
         self._trace = Trace()
         self._trace._record(self._session)
@@ -78,7 +77,7 @@ class _Tracing:
             print(_one_line(trace, session.options.path), file=sys.stderr)
 
     def _finish_at_exit(self) -> None:
-        """Finish a trace that is still on; nobody is left who could catch what goes wrong."""
+        """Finish a trace that is still on at exit, where no caller could catch an error."""
         try:
             self._finish()
         except GilscopeError as error:
@@ -89,8 +88,8 @@ class _Tracing:
 
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise OptionError(
-                f"{function.__qualname__} is a generator: decorate what iterates over it, or use "
-                "'with gilscope.trace()' inside"
+                f"{function.__qualname__} is a generator: decorate the function that iterates over it, or "
+                "use 'with gilscope.trace()' inside"
             )
         if inspect.iscoroutinefunction(function):
 
@@ -110,7 +109,7 @@ class _Tracing:
 
 
 def _unseen(call: Callable[[], None]) -> None:
-    """Call a function of ours; a VizTracer that is tracing does not look."""
+    """Call a function of ours that a VizTracer that is tracing does not record."""
     if "viztracer" not in sys.modules:
         call()
         return
@@ -120,7 +119,11 @@ def _unseen(call: Callable[[], None]) -> None:
 
 
 def _fill(trace: Trace, session: Session, following: Following | None) -> None:
-    """End the recording, convert it and give it to the trace; the spool goes once the tables stand."""
+    """End the recording, convert it and give it to the trace; then remove the spool."""
+    from gilscope.convert.folder import convert, stored
+    from gilscope.tables.files import temporary_folder
+    from gilscope.tables.notmeasured import cut_short
+
     stopped = session.stop()
     if following is not None:
         following.tell_over()
@@ -173,42 +176,42 @@ def trace(
     sites: bool = True,
     stacks_over: float = WHOLE_STACKS_OVER_S,
 ) -> _Tracing:
-    """Record who holds the GIL and who waits for it, while a block or a function runs.
+    """Record which threads hold the GIL and wait for it, while a block or a function runs.
 
     Use it as a context manager, which gives the `Trace`, or as a decorator. One trace at a time can be
-    active in a process, and the main interpreter begins it; threads of all kinds are in it, and with exact
-    edges the GILs of all interpreters (3.12 on: column ``interpreter``, 0 is the main one).
+    active in a process, and the main interpreter begins it. It records all threads, and with exact edges the
+    GILs of all interpreters (3.12 on: column ``interpreter``, 0 is the main one).
 
     Args:
         path: folder to write. If not given, ``trace.gilscope`` in the working directory is written, and
             replaces a trace there; one that you give is replaced only with ``overwrite``. None keeps nothing
             beyond the life of the trace.
-        edges: ``"exact"`` stamps each transition where it happens, ``"sampled"`` touches nothing in the
-            process and looks once a period, ``"auto"`` takes exact where it can be had.
+        edges: ``"exact"`` stamps each transition where it happens, ``"sampled"`` changes nothing in the
+            process and looks once per period, ``"auto"`` uses exact edges where they are available.
         period: seconds between two ticks of the sampler; None is 10 ms with exact edges, where
             the tick only collects, and 1 ms with sampled ones.
         switch_interval: seconds, set for the block as by `sys.setswitchinterval`, and in ``children``; None
-            leaves it alone.
+            does not change it.
         overwrite: replace a trace that is at ``path``.
-        children: record the Python processes that begin meanwhile too, and theirs, however they begin: see
-            `Trace.children`. Those of ``-I``, ``-E`` and ``-S``, and those that are given an environment
-            without ours, go unrecorded.
+        children: also record the Python processes that begin meanwhile, and their children: see
+            `Trace.children`. Those started with ``-I``, ``-E`` or ``-S``, or with an environment that lacks
+            our variables, are not recorded.
         quiet: print nothing, not even on a terminal.
         sites: with exact edges, record the line of code of each hold of the GIL, and its callers (tables
-            ``intervals`` and ``sites``): the line at which it ended or, of a thread that did not let go when
-            it was asked to, the line at which it was asked. Code that was seen is kept alive until the trace
-            ends.
-        stacks_over: seconds; of longer holds all callers are kept, of shorter ones the innermost four.
+            ``intervals`` and ``sites``): the line at which it ended or, if the thread received a drop request
+            and did not release at once, the line at which it received it. Code objects of these lines are
+            kept alive until the trace ends.
+        stacks_over: seconds; all callers are kept of longer holds, the innermost four of shorter ones.
 
     Raises:
-        OptionError: an argument cannot be used.
-        TraceExistsError: there is something at ``path`` already.
-        TraceWriteError: ``path`` cannot be written.
-        TraceActiveError: a trace is active.
-        EdgesUnavailableError: the edges asked for cannot be had here.
-        UnsupportedInterpreterError: this Python has no GIL, or one that gilscope does not know, or this is
-            not its main interpreter, or gilscope's core is not built.
-        UnsupportedPlatformError: this is not Linux.
+        OptionError: if an argument cannot be used.
+        TraceExistsError: if there is something at ``path`` already.
+        TraceWriteError: if ``path`` cannot be written.
+        TraceActiveError: if a trace is active.
+        EdgesUnavailableError: if the edges asked for are not available here.
+        UnsupportedInterpreterError: if this Python has no GIL or an unknown one, this is not its main
+            interpreter, or gilscope's core is not built for it.
+        UnsupportedPlatformError: if this is not Linux.
 
     Example:
         >>> import gilscope
@@ -223,7 +226,7 @@ def trace(
 def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:
     """Read a trace from disk.
 
-    Works on every operating system. What a killed process left is read up to its last whole batch.
+    Works on every operating system. The trace of a killed process is read up to its last whole batch.
 
     Args:
         path: a folder written by `gilscope.trace`.
@@ -232,7 +235,7 @@ def load(path: str | os.PathLike[str] = DEFAULT_PATH) -> Trace:
         The trace; its tables are memory-mapped when first asked for.
 
     Raises:
-        TraceFormatError: the path holds no trace, or one that is damaged.
+        TraceFormatError: if the path holds no trace, or a damaged one.
 
     Example:
         >>> import gilscope, tempfile, os

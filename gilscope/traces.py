@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
-from gilscope.errors import OptionError, TraceStateError, warn_user
+from gilscope.errors import TraceStateError, warn_user
 
 TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
 if TYPE_CHECKING:
@@ -21,28 +21,23 @@ if TYPE_CHECKING:
     from gilscope.tables.stored import Tables
     from gilscope.viztracer.reportlanes import GilLanes
 
+    StrPath = str | os.PathLike[str]
+    Window = tuple[float, float] | None
     Flows = Literal["auto"] | bool
     Weight = Literal["held", "inflicted", "waited"]
 
 
-def _copy(tables: Tables, target: Path) -> None:
-    """Copy the tables of a trace, and its children as they are: some may have no more than a spool yet."""
-    import shutil
-
-    from gilscope.tables.folder import CHILDREN_FOLDER, SPOOL_FILE
-
-    assert tables.folder is not None
-    inside = shutil.ignore_patterns(SPOOL_FILE, CHILDREN_FOLDER)
-    shutil.copytree(tables.folder, target, dirs_exist_ok=True, ignore=inside)
-    if tables.home is not None and (tables.home / CHILDREN_FOLDER).is_dir():
-        shutil.copytree(tables.home / CHILDREN_FOLDER, target / CHILDREN_FOLDER)
+def _table(name: str, doc: str) -> property:
+    return property(lambda trace: trace._tables.table(name), doc=doc)
 
 
 class Trace:
     """A trace: the tables, the metadata, and what can be made of them.
 
-    `gilscope.trace` and `gilscope.load` return one. While the block of `gilscope.trace` runs, there is
-    nothing in it yet.
+    `gilscope.trace` and `gilscope.load` return one. While the block of `gilscope.trace` runs, it is empty:
+    everything but `mark`, `region`, `path`, `home` and `viz_plugin` raises a TraceStateError. An
+    argument that cannot be used raises an OptionError; a file of the trace that is missing, damaged, or has
+    other columns a TraceFormatError; a file that cannot be written a TraceWriteError.
 
     Example:
         >>> import gilscope
@@ -64,21 +59,22 @@ class Trace:
     # ---- while it is recorded ----
 
     def _record(self, session: Session) -> None:
-        """A recording has begun: from now on there is something to mark."""
+        """Accept marks, and join a VizTracer that traces, from the beginning of a recording on."""
         from gilscope.record.marking import Marker
 
         self._session, self._marker = session, Marker(session.recording)
         if "viztracer" in sys.modules:
-            self._join_viztracer()
+            from gilscope.viztracer import reportlanes
+
+            reportlanes.join(self.viz_plugin)
 
     def _finish(self, tables: Tables) -> None:
-        """The recording is over: from now on there is something to read."""
         if self._in_reports:
             tables.keep()
         self._finished = tables
 
     def _so_far(self) -> Tables:
-        """Return what has been recorded: the whole trace, or while it is on, what there is of it."""
+        """Return what has been recorded: the whole trace or, during the recording, its part so far."""
         if self._finished is None and self._session is not None and self._session.is_on():
             return self._session.so_far()
         return self._tables
@@ -87,13 +83,13 @@ class Trace:
         """Mark this instant with a name: a row of the table ``marks``.
 
         Outside of the recording (before and after the block of `gilscope.trace`, in a forked child, in a
-        trace that was loaded) it does nothing: threads that work on need not know.
+        trace that was loaded) it does nothing, so that threads that continue need not check.
 
         Args:
             name: any string; its first 255 bytes in UTF-8 are kept.
 
         Raises:
-            OptionError: the name is no string.
+            OptionError: if the name is not a string.
 
         Example:
             >>> import gilscope
@@ -102,24 +98,18 @@ class Trace:
             >>> t.marks["name"].to_pylist()
             ['half time']
         """
-        from gilscope.record.marking import encoded
+        from gilscope.record.marking import mark
 
-        text, marker = encoded(name), self._marker
-        if marker is not None:
-            marker.mark(marker.recording, text)
+        mark(self._marker, name)
 
     def region(self, name: str) -> Region:
-        """Return a context manager that names what happens inside of it: a row of the table ``marks``.
+        """Return a context manager that names what happens inside it: a row of the table ``marks``.
 
-        Regions may lie inside one another, go on in other threads, and share a thread by turns, as tasks of
-        `asyncio` do, each with a region of its own. The row's thread is the one that entered. Outside of the
-        recording it does nothing, as `mark`.
+        Regions may be nested, end in other threads, and alternate in one thread, as those of `asyncio` tasks
+        do. The row's thread is the one that entered. Outside of the recording it does nothing, as `mark`.
 
         Args:
-            name: any string; its first 255 bytes in UTF-8 are kept.
-
-        Raises:
-            OptionError: the name is no string.
+            name: as in `mark`.
 
         Example:
             >>> import gilscope
@@ -145,34 +135,26 @@ class Trace:
 
     @property
     def path(self) -> Path | None:
-        """The folder on disk, or None while the trace is being recorded."""
+        """The folder of the tables on disk; None while the trace is recorded."""
         return None if self._finished is None else self._finished.folder
 
     @property
     def home(self) -> Path | None:
-        """The folder that was recorded to, with those of child processes in it."""
+        """The folder that was recorded to, and that holds those of child processes; None as in `path`."""
         return None if self._finished is None else self._finished.home
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What was recorded, where, how, and what could not be measured.
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
-        """
+        """What was recorded, where, how, and what could not be measured."""
         return self._tables.metadata
 
     @property
     def children(self) -> list[Trace]:
         """The traces of child processes, in order of their beginnings; see ``trace(children=True)``.
 
-        Each is a trace of its own, with times since its own beginning. A child that lives on ends its
-        recording up to 50 ms (or a period) after this trace; asked for before, it is what there is of it by
-        then. Of one that was killed it is all but its last 50 ms. One that is damaged is left out, with a
-        RuntimeWarning.
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
+        Each is a trace of its own, with times since its own beginning. A child that outlives this trace ends
+        its recording up to 50 ms (or a period) later; read earlier, its trace is incomplete. The trace of a
+        child that was killed lacks its last 50 ms. A damaged one is left out, with a RuntimeWarning.
 
         Example:
             >>> import gilscope, subprocess, sys
@@ -185,61 +167,32 @@ class Trace:
             self._children = [Trace(tables) for tables in self._tables.children]
         return self._children
 
-    @property
-    def threads(self) -> pa.Table:
-        """One row per thread that took or asked for the GIL, in order of appearance."""
-        return self._tables.table("threads")
-
-    @property
-    def intervals(self) -> pa.Table:
-        """One row per ``run`` or ``wait`` interval of a thread."""
-        return self._tables.table("intervals")
-
-    @property
-    def handoffs(self) -> pa.Table:
-        """One row per change of the GIL's holder."""
-        return self._tables.table("handoffs")
-
-    @property
-    def switch_intervals(self) -> pa.Table:
-        """One row per value of the switch interval seen in force on the main interpreter's GIL."""
-        return self._tables.table("switch_intervals")
-
-    @property
-    def samples(self) -> pa.Table:
-        """One row per tick of the sampler; ``switches`` are those of the main interpreter's GIL."""
-        return self._tables.table("samples")
-
-    @property
-    def sites(self) -> pa.Table:
-        """One row per place in the program where the GIL was let go, with its caller; see ``intervals``."""
-        return self._tables.table("sites")
-
-    @property
-    def marks(self) -> pa.Table:
-        """One row per mark, and per region: what the program itself named."""
-        return self._tables.table("marks")
+    threads = _table("threads", "One row per thread that took or asked for the GIL, in order of appearance.")
+    intervals = _table("intervals", "One row per ``run`` or ``wait`` interval of a thread.")
+    handoffs = _table("handoffs", "One row per change of the GIL's holder.")
+    switch_intervals = _table(
+        "switch_intervals",
+        "One row per value of the switch interval seen in force on the main interpreter's GIL.",
+    )
+    samples = _table(
+        "samples", "One row per tick of the sampler; ``switches`` are those of the main interpreter's GIL."
+    )
+    sites = _table(
+        "sites",
+        "One row per place in the program where the GIL was released, with its caller; see ``intervals``.",
+    )
+    marks = _table("marks", "One row per mark and per region of the program.")
 
     def table(self, name: str) -> pa.Table:
-        """Return a whole table by its name (`threads`, `intervals`, ...).
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
-            TraceFormatError: its file is missing, damaged, or has other columns.
-        """
+        """Return a whole table by its name (`threads`, `intervals`, ...)."""
         return self._tables.table(name)
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Yield a table's record batches one after the other, never holding the whole table.
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
-            TraceFormatError: the file is missing, damaged, or has other columns.
-        """
+        """Yield a table's record batches one after the other, never holding the whole table."""
         return self._tables.batches(name)
 
     def keep(self) -> None:
-        """Open every table now: what is open can be read when its folder has been replaced or removed."""
+        """Open every table now: an open one can be read after its folder was replaced or removed."""
         self._tables.keep()
 
     def all_processes(self, name: str) -> pa.Table:
@@ -250,13 +203,9 @@ class Trace:
 
         Returns:
             Its rows, process after process, with two columns in front, int32: ``pid``, and ``process``: 0
-            is this process, i is ``children[i - 1]`` (a process that replaced its program by another, with
-            ``exec``, is two of one pid). Threads are numbered process by process. Instants are nanoseconds
-            since the beginning of this trace, so that rows of all processes compare.
-
-        Raises:
-            TraceStateError: the trace is still being recorded.
-            TraceFormatError: a file is missing, damaged, or has other columns.
+            is this process, i is ``children[i - 1]`` (a process that called ``exec`` is two of one pid).
+            Threads are numbered per process. Instants are nanoseconds since the beginning of this trace, so
+            that rows of all processes compare.
 
         Example:
             >>> import gilscope
@@ -269,7 +218,7 @@ class Trace:
 
         return joined(name, [self._tables, *self._tables.children])
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    def save(self, path: StrPath, *, overwrite: bool = False) -> Path:
         """Write a copy of the trace as a folder of Arrow files.
 
         Args:
@@ -280,42 +229,26 @@ class Trace:
             The folder's absolute path.
 
         Raises:
-            TraceExistsError: something is there.
-            TraceWriteError: it cannot be written.
+            TraceExistsError: if something is there.
         """
-        import shutil
+        from gilscope.record.destination import save
 
-        from gilscope.record.destination import Destination
-        from gilscope.tables.files import write_error
-
-        source = self._tables
-        destination = Destination(Path(path), overwrite=overwrite)
-        try:
-            _copy(source, destination.path)
-        except (OSError, shutil.Error) as error:
-            destination.undo()
-            cause = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
-            raise write_error(destination.path, cause) from error
-        destination.commit()
-        return destination.path
+        return save(self._tables, Path(path), overwrite=overwrite)
 
     # ---- what it shows ----
 
     def report(self, format: Literal["text", "json", "html"] = "text", *, source: bool = False) -> str:
-        """Say who ran, who waited, what the hand-offs cost, and what to do about it.
+        """Report which threads ran and waited, what the hand-offs cost, and what to do about it.
 
         Args:
-            format: ``"text"`` for people, ``"json"`` for programs, ``"html"`` for one whole page, with
-                plots where ``gilscope[plot]`` is installed.
+            format: ``"text"`` for people, ``"json"`` for programs (times in ns), ``"html"`` for one
+                self-contained page, with plots where ``gilscope[plot]`` is installed.
             source: show on the page the lines of code that it names. They are read from the files of this
-                machine that the trace says they are in, and go where the page goes: ask for it with traces
-                of which you know who recorded them. Without it no such file is touched.
-
-        Returns:
-            The report; times are nanoseconds in JSON.
+                machine that the trace names, and are in the page wherever it goes: use it only with traces
+                from people you trust. Without it no such file is opened.
 
         Raises:
-            OptionError: the format is none of those, or source is asked for in another than ``"html"``.
+            OptionError: if the format is unknown, or ``source`` is used with another than ``"html"``.
 
         Example:
             >>> import gilscope
@@ -324,64 +257,46 @@ class Trace:
             >>> print(t.report().split()[0])
             gilscope
         """
-        if format not in ("text", "json", "html"):
-            raise OptionError(f"format must be 'text', 'json' or 'html', not {format!r}")
-        if format == "html":
-            from gilscope.report.html import page
+        from gilscope.report import render
 
-            return page.page(self._tables, source=source)
-        if source:
-            raise OptionError(f"source=True needs format='html', the page that shows it; got {format!r}")
-        from gilscope.report import text as report
-
-        return report.text(self._tables) if format == "text" else report.as_json(self._tables)
+        return render(self._tables, format, source=source)
 
     def to_viztracer(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        window: tuple[float, float] | None = None,
-        max_slices: int | None = None,
-        flows: Flows = "auto",
+        self, path: StrPath, *, window: Window = None, max_slices: int | None = None, flows: Flows = "auto"
     ) -> Path:
-        """Write the timeline as a file that ``vizviewer`` opens: one lane per thread, one per GIL's holder.
+        """Write the timeline as a file that ``vizviewer`` opens, and return its path.
 
-        Child processes that were recorded too are in it.
+        It has one lane per thread and one per GIL, which shows the holder, of child processes too.
 
         Args:
             path: ends in ``.json`` or ``.json.gz`` (seven times smaller).
             window: first and last second to show, since the beginning of the trace; None for all of it.
-            max_slices: the most intervals to show; None for two million. Of a longer trace it is the stretch
-                in which threads waited longest, and a RuntimeWarning says so.
-            flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
-
-        Returns:
-            The path written.
+            max_slices: maximum number of intervals to show; None for two million. A longer trace is cut to
+                the part in which threads waited longest, and a RuntimeWarning names it.
+            flows: whether hand-offs are arrows; ``"auto"``: if there are at most 100,000.
 
         Raises:
-            OptionError: another ending, or another argument cannot be used.
-            TraceWriteError: it cannot be written.
+            OptionError: if the path ends in something else, or another argument cannot be used.
         """
-        said = self.write_timeline(path, window=window, max_slices=max_slices, flows=flows)
-        if said is not None:
-            warn_user(said)
+        left_out = self.write_timeline(path, window=window, max_slices=max_slices, flows=flows)
+        if left_out is not None:
+            warn_user(left_out)
         return Path(path)
 
-    def to_speedscope(self, path: str | os.PathLike[str], weight: Weight = "held") -> None:
+    def to_speedscope(self, path: StrPath, weight: Weight = "held") -> None:
         """Write stacks with exact weights as a file for https://www.speedscope.app, which runs in a browser.
 
-        It has a profile for all threads, and one for each. Of holds shorter than ``stacks_over`` of
-        `gilscope.trace` the innermost frames are kept, below a frame ``(callers not kept)``.
+        It has a profile of all threads, and one of each. Holds shorter than ``stacks_over`` of
+        `gilscope.trace` have their innermost frames only, below a frame ``(callers not kept)``.
 
         Args:
-            path: where to write; one of the same name is replaced.
-            weight: ``"held"``: nanoseconds for which the GIL was held; ``"inflicted"``: nanoseconds others
-                waited meanwhile, added up; ``"waited"``: nanoseconds for which the thread itself waited, at
-                the stack at which it had let go.
+            path: file to write, or to replace.
+            weight: ``"held"``: nanoseconds of holding the GIL; ``"inflicted"``: sum of the nanoseconds that
+                other threads waited meanwhile; ``"waited"``: nanoseconds that the thread itself waited, at
+                the stack of its last release.
 
         Raises:
-            OptionError: the weight is unknown, or the trace has no sites.
-            TraceWriteError: the file cannot be written.
+            OptionError: if the weight is unknown, or the trace has no sites.
 
         Example:
             >>> import gilscope, tempfile, time
@@ -394,17 +309,13 @@ class Trace:
 
         speedscope(self._tables, path, weight)
 
-    def to_flamegraph(self, path: str | os.PathLike[str], weight: Weight = "held") -> None:
-        """Draw stacks with exact weights: how wide a frame is says how long.
+    def to_flamegraph(self, path: StrPath, weight: Weight = "held") -> None:
+        """Draw stacks with exact weights; the width of a frame is its duration.
 
         Args:
-            path: a name ending in ``.svg`` for a picture, or in ``.txt`` for collapsed stacks, one a line:
-                the thread and its frames, outermost first, separated by semicolons, and nanoseconds.
+            path: ends in ``.svg`` for a picture, or in ``.txt`` for collapsed stacks, one per line: the
+                thread and its frames, outermost first, separated by semicolons, and nanoseconds.
             weight: see `to_speedscope`.
-
-        Raises:
-            OptionError: the path ends in something else, the weight is unknown, or the trace has no sites.
-            TraceWriteError: the file cannot be written.
 
         Example:
             >>> import gilscope, tempfile, time
@@ -417,10 +328,8 @@ class Trace:
 
         flamegraph(self._tables, path, weight)
 
-    def write_timeline(
-        self, path: str | os.PathLike[str], *, merge: bool = False, **options: Any
-    ) -> str | None:
-        """Do as `to_viztracer` or, to ``merge``, `merge_into`; return in words what was left out."""
+    def write_timeline(self, path: StrPath, *, merge: bool = False, **options: Any) -> str | None:
+        """Do as `to_viztracer` or, to ``merge``, `merge_into`; return a sentence about what was left out."""
         from gilscope import viztracer
         from gilscope.progress import progress_bar
 
@@ -431,38 +340,31 @@ class Trace:
             return write(tables, path, progress=done, **options)
 
     def merge_into(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        window: tuple[float, float] | None = None,
-        max_slices: int | None = None,
-        flows: Flows = "auto",
+        self, path: StrPath, *, window: Window = None, max_slices: int | None = None, flows: Flows = "auto"
     ) -> Path:
-        """Add the lanes of this trace to a report that VizTracer has saved; a second time changes nothing.
+        """Add the lanes of this trace to a report that VizTracer has saved, and return its path.
+
+        Doing so again changes nothing.
 
         Args:
-            path: the report: ends in ``.json`` or ``.json.gz``. The merged one takes its place.
-            window: see `to_viztracer`.
+            path: the report, which is replaced by the merged one: ends in ``.json`` or ``.json.gz``.
+            window: see `to_viztracer`, as for the other arguments.
             max_slices: see there.
             flows: see there.
 
-        Returns:
-            The path written.
-
         Raises:
-            OptionError: another ending, or another argument cannot be used.
-            TraceFormatError: there is no such report.
-            TraceWriteError: it cannot be written.
+            OptionError: as in `to_viztracer`.
+            TraceFormatError: if there is no such report.
         """
-        said = self.write_timeline(path, merge=True, window=window, max_slices=max_slices, flows=flows)
-        if said is not None:
-            warn_user(said)
+        left_out = self.write_timeline(path, merge=True, window=window, max_slices=max_slices, flows=flows)
+        if left_out is not None:
+            warn_user(left_out)
         return Path(path)
 
     def view(
         self,
         *,
-        window: tuple[float, float] | None = None,
+        window: Window = None,
         max_slices: int | None = None,
         port: int = 0,
         open_browser: bool = True,
@@ -471,31 +373,20 @@ class Trace:
 
         Args:
             window: see `to_viztracer`.
-            max_slices: see there; what a long trace is cut to is printed.
+            max_slices: see there; the part that is shown of a long trace is printed.
             port: port on 127.0.0.1; 0 picks a free one.
             open_browser: open the page; the address is printed in any case.
         """
-        import tempfile
+        from gilscope.viztracer.viewer import show
 
-        from gilscope.viztracer import viewer
-
-        with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
-            file = Path(folder) / "timeline.json.gz"
-            said = self.write_timeline(file, window=window, max_slices=max_slices)
-            if said is not None:
-                print(f"gilscope: {said}", flush=True)
-            viewer.serve(
-                file,
-                port=port,
-                open_browser=open_browser,
-                ready=lambda url: print(f"gilscope: the timeline is at {url} (Ctrl-C ends)", flush=True),
-            )
+        write = partial(self.write_timeline, window=window, max_slices=max_slices)
+        show(write, port=port, open_browser=open_browser)
 
     def viz_plugin(self) -> GilLanes:
         """Return a plugin with which VizTracer adds this trace's lanes to each report it saves.
 
-        It works in mid-trace too: the report then has what was recorded so far. A VizTracer that traces
-        already when the trace begins needs no plugin.
+        A report that is saved during the trace has what was recorded so far. A VizTracer that traces when
+        the trace begins needs no plugin.
 
         Example:
             >>> import gilscope
@@ -507,12 +398,3 @@ class Trace:
 
         self._in_reports = True
         return GilLanes(lambda: [self._so_far()])
-
-    def _join_viztracer(self) -> None:
-        """Add a plugin to the VizTracer that is tracing, if one is."""
-        from gilscope.viztracer import reportlanes
-
-        try:
-            reportlanes.attach(self.viz_plugin)
-        except Exception as error:
-            reportlanes.warn(error)

@@ -1,4 +1,4 @@
-"""The folder that a recording writes to: made, put in the place of another, put back."""
+"""The folder that a trace is written to: it is made, takes the place of another, is removed on failure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 from gilscope.errors import TraceExistsError
 from gilscope.tables.files import remove_folder, temporary_folder, write_error
 from gilscope.tables.folder import CHILDREN_FOLDER, SPOOL_FILE, WANTED_FILE, is_trace
+
+TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscope
+if TYPE_CHECKING:
+    from gilscope.tables.stored import Tables
 
 
 class Destination:
@@ -100,3 +104,29 @@ class Destination:
         if self._replaced is not None:
             os.rename(self._replaced, self.path)
             self._replaced = None
+
+
+def save(tables: Tables, path: Path, *, overwrite: bool) -> Path:
+    """Copy a trace, with the traces of its child processes; see `gilscope.Trace.save`."""
+    import shutil
+
+    destination = Destination(path, overwrite=overwrite)
+    try:
+        _copy(tables, destination.path)
+    except (OSError, shutil.Error) as error:
+        destination.undo()
+        cause = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
+        raise write_error(destination.path, cause) from error
+    destination.commit()
+    return destination.path
+
+
+def _copy(tables: Tables, target: Path) -> None:
+    import shutil
+
+    assert tables.folder is not None
+    inside = shutil.ignore_patterns(SPOOL_FILE, CHILDREN_FOLDER)
+    shutil.copytree(tables.folder, target, dirs_exist_ok=True, ignore=inside)
+    if tables.home is not None and (tables.home / CHILDREN_FOLDER).is_dir():
+        # As they are: some children may have a spool and no tables yet.
+        shutil.copytree(tables.home / CHILDREN_FOLDER, target / CHILDREN_FOLDER)

@@ -40,6 +40,21 @@ class Marker:
         self.mark, self.begin, self.end = core.mark, core.region_begin, core.region_end
 
 
+def mark(marker: Marker | None, name: str) -> None:
+    """Mark this instant; see `gilscope.Trace.mark`.
+
+    Args:
+        marker: of the recording; None outside of a recording.
+        name: any string.
+
+    Raises:
+        OptionError: if the name is not a string.
+    """
+    text = encoded(name)
+    if marker is not None:
+        marker.mark(marker.recording, text)
+
+
 class Region:
     """A name for what happens inside of ``with``; see `gilscope.Trace.region`.
 

@@ -117,3 +117,15 @@ def attach(plugin: Callable[[], GilLanes]) -> None:
     if not isinstance(plugins, list):
         raise TypeError(f"expected VizTracer to have a list of plugins, found {type(plugins).__name__}")
     plugins.append(plugin())
+
+
+def join(plugin: Callable[[], GilLanes]) -> None:
+    """Attach a plugin to the VizTracer that is tracing, if there is one; warn if that fails.
+
+    Args:
+        plugin: makes the plugin.
+    """
+    try:
+        attach(plugin)
+    except Exception as error:
+        warn(error)

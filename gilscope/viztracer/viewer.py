@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 
 from gilscope.errors import GilscopeError, OptionError, TraceFormatError
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "serve", "show"]
 
 _HOST = "127.0.0.1"
 
@@ -63,6 +64,27 @@ def serve(
             server.serve_forever()
         except KeyboardInterrupt:
             return
+
+
+def show(write: Callable[[Path], str | None], *, port: int, open_browser: bool) -> None:
+    """Write a timeline into a temporary folder and serve it; print its address, and what it lacks.
+
+    Args:
+        write: writes the timeline; returns a sentence about what it left out, or None.
+        port: as in `serve`.
+        open_browser: as in `serve`.
+    """
+    with tempfile.TemporaryDirectory(prefix="gilscope-") as folder:
+        file = Path(folder) / "timeline.json.gz"
+        left_out = write(file)
+        if left_out is not None:
+            print(f"gilscope: {left_out}", flush=True)
+        serve(
+            file,
+            port=port,
+            open_browser=open_browser,
+            ready=lambda url: print(f"gilscope: the timeline is at {url} (Ctrl-C ends)", flush=True),
+        )
 
 
 class Server(ThreadingTCPServer):

@@ -80,7 +80,7 @@ def test_modules_import_one_another_in_one_direction():
 
 
 def test_importing_gilscope_loads_nothing_heavy():
-    heavy = ["numpy", "pandas", "pyarrow", "viztracer", "rich", "gilscope._core"]
+    heavy = ["numpy", "pandas", "pyarrow", "viztracer", "rich", "dataclasses", "gilscope._core"]
     code = f"import sys, gilscope; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
@@ -106,6 +106,22 @@ print("pandas" in sys.modules)
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert result.stdout == "False\n"
+
+
+def test_a_finished_trace_is_read_without_the_recorder(tmp_path):
+    with gilscope.trace(tmp_path / "run.gilscope"):
+        pass
+    code = """
+import sys
+import gilscope
+t = gilscope.load("run.gilscope")
+t.report()
+t.to_viztracer("run.json")
+print(sorted(m for m in sys.modules if m == "gilscope._core" or m.startswith("gilscope.record.")))
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout == "['gilscope.record.options']\n"
 
 
 def test_public_names_exist_and_are_documented():
