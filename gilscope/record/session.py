@@ -14,9 +14,9 @@ from gilscope.errors import (
     UnsupportedPlatformError,
 )
 from gilscope.record.destination import Destination
-from gilscope.record.intervalcalls import SwitchWatch
+from gilscope.record.intervalcalls import IntervalCalls
 from gilscope.record.options import Options
-from gilscope.record.threadnames import NameTeller
+from gilscope.record.threadnames import ThreadNames
 from gilscope.tables import notmeasured
 from gilscope.tables.files import remove_folder, temporary_folder, write_error
 from gilscope.tables.metadata import Metadata, gilscope_version, write_metadata
@@ -190,8 +190,8 @@ class Session:
     def _begin(self, exact: bool, wanted: Path | None) -> None:
         from gilscope.record.core import core
 
-        self._names = NameTeller(core.name_thread)
-        self._switches = SwitchWatch(core.note_interval)
+        self._names = ThreadNames(core.name_thread)
+        self._interval_calls = IntervalCalls(core.note_interval)
         try:
             write_metadata(self.destination.path, self.metadata.as_json())
             if self.options.switch_interval is not None:
@@ -210,9 +210,9 @@ class Session:
             raise write_error(self.destination.path, error) from error
         if nowhere:
             self.metadata = self.metadata.lacking(notmeasured.without_sites(nowhere))
-        self._switches.install()
+        self._interval_calls.install()
         self._names.install()
-        self._names.tell_living()
+        self._names.record_living()
 
     def stop(self) -> Stopped:
         """End the recording, put back what was changed, and complete the metadata.
@@ -224,10 +224,10 @@ class Session:
         from gilscope.record.core import core
 
         try:
-            self._names.tell_living()
+            self._names.record_living()
         finally:
             self._names.remove()
-            self._switches.remove()
+            self._interval_calls.remove()
             result = core.stop()
             _active = None
             self._put_back_interval()
@@ -243,7 +243,7 @@ class Session:
         """Return what has been recorded up to now; the recording goes on."""
         from gilscope.record.core import core
 
-        self._names.tell_living()
+        self._names.record_living()
         core.flush()
         folder = temporary_folder()
         try:
@@ -294,7 +294,7 @@ def _forget_in_child() -> None:
     _forgotten, _active = _active, None
     if _forgotten is not None:
         _forgotten._names.remove()
-        _forgotten._switches.remove()
+        _forgotten._interval_calls.remove()
         _forgotten._put_back_interval()
 
 

@@ -1,4 +1,4 @@
-"""Tells the recorder the names that `threading` has for threads, also of those that end meanwhile."""
+"""Records the names that `threading` has for threads, including those that end during the recording."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ TYPE_CHECKING = False  # typing itself takes as long to import as all of gilscop
 if TYPE_CHECKING:
     from typing import Any
 
-Tell = Callable[[int, int, str], None]
+RecordName = Callable[[int, int, str], None]
 
 
-class NameTeller:
-    """Tells a thread's name when it ends, and the names of all living threads when asked.
+class ThreadNames:
+    """Records the name of each thread that ends, and of all living threads on request.
 
-    ``Thread._delete`` runs in each `threading` thread as it ends (3.11 to 3.15): the name
-    is then the last one it had. Nothing is told of threads that `threading` does not know.
+    ``Thread._delete`` runs in each `threading` thread as it ends (3.11 to 3.15): the name is then its last
+    one. Threads that `threading` does not know are not recorded.
 
     Args:
-        tell: called with native id, ident and name.
+        record: called with native id, ident and name.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, record: RecordName) -> None:
+        self._record = record
         self._original: Any = None
         self._wrapper: Any = None
 
     def install(self) -> None:
-        """Listen to threads that end."""
+        """Record the names of threads that end from now on."""
         original = getattr(threading.Thread, "_delete", None)
         if original is None:
             return
 
         def _delete(thread: threading.Thread) -> None:
-            self._tell_one(thread)
+            self._record_one(thread)
             original(thread)
 
         self._original, self._wrapper = original, _delete
         threading.Thread._delete = _delete  # type: ignore[attr-defined]
 
     def remove(self) -> None:
-        """Stop listening; where someone else has replaced the method since, theirs stays."""
+        """Record no more names. If another tool has replaced the method since, its replacement stays."""
         if self._wrapper is not None and getattr(threading.Thread, "_delete", None) is self._wrapper:
             threading.Thread._delete = self._original  # type: ignore[attr-defined]
-        self._tell = _to_nobody
+        self._record = _ignore
 
-    def tell_living(self) -> None:
-        """Tell the names of all threads that live now, this one last."""
+    def record_living(self) -> None:
+        """Record the names of all threads that live now, the calling one last."""
         me = threading.get_ident()
         for thread in sorted(threading.enumerate(), key=lambda t: t.ident == me):
             if not isinstance(thread, threading._DummyThread):
-                self._tell_one(thread)
+                self._record_one(thread)
 
-    def _tell_one(self, thread: threading.Thread) -> None:
-        # A subclass may have a name that raises; a trace must not be the reason a thread fails.
+    def _record_one(self, thread: threading.Thread) -> None:
+        # The name of a subclass may raise; a trace must not make a thread fail.
         try:
             native_id, ident, name = thread.native_id, thread.ident, str(thread.name)
             if native_id is not None and ident is not None:
-                self._tell(native_id, ident, name.encode("utf-8", "backslashreplace").decode())
+                self._record(native_id, ident, name.encode("utf-8", "backslashreplace").decode())
         except Exception:
             return
 
 
-def _to_nobody(_native_id: int, _ident: int, _name: str) -> None:
-    """Stand in for the recorder once the trace is over."""
+def _ignore(_native_id: int, _ident: int, _name: str) -> None:
+    """Replaces the recorder's function after the trace, for wrappers that other tools still call."""

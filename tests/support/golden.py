@@ -12,8 +12,8 @@ from pathlib import Path
 from gilscope import _core
 from gilscope.convert.conversion import Conversion
 from gilscope.convert.spool import SpoolReader
-from gilscope.record.intervalcalls import SwitchWatch
-from gilscope.record.threadnames import NameTeller
+from gilscope.record.intervalcalls import IntervalCalls
+from gilscope.record.threadnames import ThreadNames
 from gilscope.tables import schema
 from gilscope.tables.stored import Tables
 
@@ -30,7 +30,7 @@ def tables(file: Path, folder: Path) -> dict[str, list[dict[str, object]]]:
 
 def record(file: Path) -> None:
     """Record two threads for a moment: names, a switch interval set on the way, marks and regions."""
-    names, watch = NameTeller(_core.name_thread), SwitchWatch(_core.note_interval)
+    names, watch = ThreadNames(_core.name_thread), IntervalCalls(_core.note_interval)
     before = sys.getswitchinterval()
     recording, _ = _core.start(file, probe=True, observe=False, period_ns=5_000_000)
     try:
@@ -48,7 +48,7 @@ def record(file: Path) -> None:
         mover = threading.Thread(target=_core.region_end, args=(around,), name="mover")
         mover.start()
         mover.join()
-        names.tell_living()
+        names.record_living()
     finally:
         watch.remove()
         names.remove()
