@@ -1,4 +1,4 @@
-"""gilscope: who holds the GIL, who waits for it, and what every hand-off costs."""
+"""gilscope: which threads hold the GIL, which wait for it, and what each hand-off costs."""
 
 from __future__ import annotations
 

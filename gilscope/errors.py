@@ -42,7 +42,7 @@ class GilscopeError(Exception):
 
 
 class OptionError(GilscopeError, ValueError):
-    """An argument has a value gilscope cannot use (a period of zero, unknown edges)."""
+    """An argument has a value that gilscope cannot use (a period of zero, unknown edges)."""
 
 
 class TraceActiveError(GilscopeError, RuntimeError):
@@ -50,23 +50,23 @@ class TraceActiveError(GilscopeError, RuntimeError):
 
 
 class TraceStateError(GilscopeError, RuntimeError):
-    """A trace was asked for something it has not got yet, or no longer has."""
+    """A trace was read that is not finished, or never was recorded."""
 
 
 class TraceExistsError(GilscopeError, FileExistsError):
-    """The path given for a trace exists and ``overwrite=True`` was not said."""
+    """The path given for a trace exists, and ``overwrite=True`` was not given."""
 
 
 class TraceWriteError(GilscopeError, OSError):
-    """The trace cannot be written where it was asked to go."""
+    """A trace or another file cannot be written to its path."""
 
 
 class TraceFormatError(GilscopeError, ValueError):
-    """A path holds no trace, or a trace that is damaged."""
+    """A path holds no trace, or a damaged one."""
 
 
 class EdgesUnavailableError(GilscopeError, RuntimeError):
-    """``edges="exact"`` or a watch was asked for where the probe cannot be installed."""
+    """``edges="exact"``, sampled edges, or a watch is not available in this process."""
 
 
 class UnsupportedInterpreterError(GilscopeError, RuntimeError):
@@ -74,7 +74,7 @@ class UnsupportedInterpreterError(GilscopeError, RuntimeError):
 
 
 class SweepError(GilscopeError, RuntimeError):
-    """A run of a sweep failed, or a sweep has too few runs to say anything.
+    """A run of a sweep failed, or a sweep has too few runs for a result.
 
     Args:
         message: which run, and why.
@@ -87,7 +87,7 @@ class SweepError(GilscopeError, RuntimeError):
 
 
 class UnsupportedPlatformError(GilscopeError, RuntimeError):
-    """Tracing was asked for on an operating system other than Linux."""
+    """A trace was begun on an operating system other than Linux."""
 
 
 def warn_user(message: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
-    from gilscope.record.children import Following
+    from gilscope.record.children import ChildProcesses
     from gilscope.record.options import Edges
     from gilscope.record.session import Session
 
@@ -34,7 +34,7 @@ class _Tracing:
         self._options = options
         self._session: Session | None = None
         self._trace: Trace | None = None
-        self._following: Following | None = None
+        self._children: ChildProcesses | None = None
 
     def __enter__(self) -> Trace:
         _unseen(self._begin)
@@ -48,9 +48,9 @@ class _Tracing:
         self._trace = Trace()
         self._trace._record(self._session)
         if self._options.children:
-            from gilscope.record.children import Following
+            from gilscope.record.children import ChildProcesses
 
-            self._following = Following(self._session)
+            self._children = ChildProcesses(self._session)
         atexit.register(self._finish_at_exit)
 
     def __exit__(
@@ -67,12 +67,12 @@ class _Tracing:
         atexit.unregister(self._finish_at_exit)
         if session is None or trace is None or session.pid != os.getpid():
             return  # ended already, or in a forked child
-        following, self._following = self._following, None
-        if following is not None:
-            following.end()
-        _unseen(lambda: _fill(trace, session, following))
-        if following is not None:
-            _unseen(following.convert)
+        children, self._children = self._children, None
+        if children is not None:
+            children.restore_environment()
+        _unseen(lambda: _fill(trace, session, children))
+        if children is not None:
+            _unseen(children.convert)
         if session.options.path is not None and not session.options.quiet and sys.stderr.isatty():
             print(_one_line(trace, session.options.path), file=sys.stderr)
 
@@ -118,15 +118,15 @@ def _unseen(call: Callable[[], None]) -> None:
     unseen(call)
 
 
-def _fill(trace: Trace, session: Session, following: Following | None) -> None:
+def _fill(trace: Trace, session: Session, children: ChildProcesses | None) -> None:
     """End the recording, convert it and give it to the trace; then remove the spool."""
     from gilscope.convert.folder import convert, stored
     from gilscope.tables.files import temporary_folder
     from gilscope.tables.notmeasured import cut_short
 
     stopped = session.stop()
-    if following is not None:
-        following.tell_over()
+    if children is not None:
+        children.end_recordings()
     session.check_destination()
     folder, spool = session.destination.path, session.destination.spool
     facts = session.metadata.as_json()

@@ -1,4 +1,4 @@
-"""A spool becomes a trace folder, and a trace folder is opened."""
+"""Turns a spool into a trace folder, and opens trace folders."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def convert(spool: Path, target: Path, facts: dict[str, Any], *, quiet: bool) ->
     """Turn a spool into the tables and the metadata of a trace, written to ``target``.
 
     Args:
-        spool: the spool file; it stays.
-        target: a folder that exists. On failure no half-written table is left in it.
+        spool: the spool file, which is not removed.
+        target: a folder that exists. After a failure it holds no incomplete table.
         facts: what the recorder knew, as in ``metadata.json``.
         quiet: show no progress.
 
@@ -59,7 +59,7 @@ def convert(spool: Path, target: Path, facts: dict[str, Any], *, quiet: bool) ->
 
 
 def _converted(metadata: Metadata, totals: Totals, files: dict[str, dict[str, int]]) -> Metadata:
-    """Add what a conversion found out."""
+    """Return the metadata of a trace with tables."""
     sentences = notmeasured.of_conversion(
         dropped=totals.dropped, illegal=totals.illegal, complete=totals.complete, exact=metadata.exact
     )
@@ -80,11 +80,11 @@ def _converted(metadata: Metadata, totals: Totals, files: dict[str, dict[str, in
 
 
 def open_tables(path: Path) -> Tables:
-    """Open a trace folder; one that its process could not finish is converted into a temporary folder.
+    """Open a trace folder; an unfinished trace is converted into a temporary folder.
 
     Raises:
         TraceFormatError: if the path holds no trace, or a damaged one.
-        TraceWriteError: if there is no room for the tables of one that was not finished.
+        TraceWriteError: if there is no room for the tables of an unfinished trace.
     """
     if not os.path.lexists(path):
         raise TraceFormatError(f"{path}: no such trace; expected a folder written by gilscope.trace()")
@@ -118,8 +118,8 @@ def stored(
     """Return the tables of a converted trace, with those of its child processes.
 
     Args:
-        folder: where the tables lie.
-        metadata: their metadata.
+        folder: of the tables.
+        metadata: of the trace.
         home: the folder that was recorded to; None for ``folder``.
         temporary: remove ``folder`` when the tables are no longer used.
     """
@@ -131,7 +131,7 @@ def stored(
 
 
 def _remove_in(pid: int, folder: Path) -> None:
-    if os.getpid() == pid:  # a forked child exits too, and the folder is its parent's
+    if os.getpid() == pid:  # not in a forked child, which exits too: the folder belongs to its parent
         remove_folder(folder)
 
 

@@ -1,6 +1,6 @@
 """Child processes: each records itself into a folder of its own, under the trace of the first of them.
 
-A fork goes on recording in the child by a hook of `os`. A Python that starts anew is told by its environment:
+A forked child begins its recording in a hook of `os`. A new Python process finds the plan in its environment:
 `PYTHONPATH` leads it to the `sitecustomize` in ``gilscope/record/startup``, which calls `begin_at_startup`.
 """
 
@@ -31,20 +31,20 @@ _PATH = "PYTHONPATH"
 _ROOM = os.path.dirname(os.path.abspath(__file__))
 _PACKAGE = os.path.dirname(_ROOM)
 _STARTUP = os.path.join(_ROOM, "startup")
-_LAST = -(1 << 30)  # of all that multiprocessing does at the end of a process
+_LAST = -(1 << 30)  # priority of what multiprocessing runs last in a process
 
-_plan: dict[str, Any] | None = None  # by which the children of this process record themselves
-_own: Session | None = None  # the recording of this process, where it is such a child
+_plan: dict[str, Any] | None = None  # how children of this process record themselves
+_own: Session | None = None  # the recording of this process, if it is such a child
 
 
 # ---- in the process that is traced ----
 
 
-class Following:
-    """From now on each process that this one starts records itself, and so do theirs.
+class ChildProcesses:
+    """Makes each process that this one starts record itself, and their children too.
 
     Args:
-        session: the recording that has begun here.
+        session: the recording that has begun in this process.
     """
 
     def __init__(self, session: Session) -> None:
@@ -63,8 +63,8 @@ class Following:
         self._set = _environment(self._plan, self._before[_PATH])
         os.environ.update(self._set)
 
-    def end(self) -> None:
-        """Put back what was changed; what the program has set meanwhile stays, without our folder in it."""
+    def restore_environment(self) -> None:
+        """Put back what was changed; variables that the program set meanwhile stay, without our folder."""
         global _plan
         _plan = self._plan_before
         for name, ours in self._set.items():
@@ -76,20 +76,20 @@ class Following:
             elif name == _PATH and found is not None:
                 os.environ[name] = os.pathsep.join(p for p in found.split(os.pathsep) if p != _STARTUP)
 
-    def tell_over(self) -> None:
-        """Let children that live on know, wherever they are, that they are to record no more."""
+    def end_recordings(self) -> None:
+        """Make children that outlive the trace end their recordings."""
         if _identity(self._root) != self._plan["identity"]:
             return
-        # Some file systems only hide a file that others have open: those see that it is not empty.
+        # Some file systems only hide a file that another process has open, which then sees its content.
         with suppress(OSError):
             os.truncate(self._root / WANTED_FILE, 1)
         with suppress(OSError):
             (self._root / WANTED_FILE).unlink()
 
     def convert(self) -> None:
-        """Make tables of the spools of all children that have ended; those that live on keep theirs."""
+        """Convert the spools of all children that have ended; those that live on keep theirs."""
         for folder in children_in(self._root):
-            # One that is damaged, or finds no room, stays the spool that it is.
+            # A spool that is damaged, or whose tables find no room, stays.
             with suppress(OSError, GilscopeError):
                 metadata = read_metadata(folder)
                 if _has_ended(folder, metadata):
@@ -106,15 +106,15 @@ def _environment(plan: dict[str, Any], path: str | None) -> dict[str, str]:
 
 def _has_ended(folder: Path, metadata: dict[str, Any]) -> bool:
     if "spool_bytes" in metadata:
-        return True  # said by `end`
+        return True  # written by `end`
     pid, _, number = folder.name.partition("-")
-    # What has replaced its program by another (exec) keeps its pid.
+    # A process that called exec keeps its pid.
     replaced = folder.with_name(f"{pid}-{int(number or 0) + 1}").exists()
     return replaced or _started(pid) != metadata.get("started")
 
 
 def _started(pid: str) -> int | None:
-    """Return when a process was started, in ticks since boot; None if it is over."""
+    """Return when a process was started, in ticks since boot; None if it has ended."""
     try:
         state, *rest = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -126,15 +126,15 @@ def _started(pid: str) -> int | None:
 
 
 def begin_at_startup() -> None:
-    """Begin to record this Python, which has just been started, if its environment says so.
+    """Begin to record this Python, which has just been started, if its environment has a plan.
 
-    Called before anything of the program runs. Where it cannot be recorded it raises nothing and is not.
+    Called before any code of the program runs. A process that cannot be recorded runs without a recording.
     """
     global _plan
     import json
 
     plan = json.loads(os.environ[VARIABLE])
-    # It serves others, does no work, and ends after everybody else.
+    # It only serves other processes, and ends last.
     if any("multiprocessing.resource_tracker import main" in word for word in sys.orig_argv):
         return
     if plan["package"] == _PACKAGE:
@@ -152,7 +152,7 @@ def _is_free_threaded() -> bool:
 
 
 def _begin() -> None:
-    """Record this process, a child, by the plan; where that cannot be, it goes on as it is."""
+    """Record this process, a child, as planned; if that fails, it runs without a recording."""
     global _own
     assert _plan is not None
     with suppress(Exception):
@@ -167,7 +167,7 @@ def _begin() -> None:
 def _session(plan: dict[str, Any]) -> Session | None:
     root = Path(plan["root"])
     wanted = root / WANTED_FILE
-    # When the trace is over, the next one may have taken its path.
+    # After the trace, another one may have its path.
     if _identity(root) != plan["identity"] or not wanted.exists():
         return None
     for number in count():
@@ -176,13 +176,13 @@ def _session(plan: dict[str, Any]) -> Session | None:
             "gilscope_version": plan["version"],
             "argv": _argv(),
             "started": _started("self"),
-            "trace_number": number,  # tells apart the lanes of several traces of one pid
-            "complete": True,  # if its spool is: it may end with the trace, while the process goes on
+            "trace_number": number,  # distinguishes the lanes of several traces of one pid
+            "complete": True,  # if its spool is: the recording may end before the process
         }
         try:
             return Session(Options(path=path, quiet=True, **plan["options"]), known, end, wanted)
         except TraceExistsError:
-            continue  # a pid comes again, also when a program is replaced by another
+            continue  # a pid is used again, also by exec
     return None
 
 
@@ -195,7 +195,7 @@ def _identity(root: Path) -> list[int] | None:
 
 
 def _argv() -> list[str]:
-    """Return what `sys.argv` is, or while Python still starts, what it is going to be like."""
+    """Return `sys.argv` or, before it is set at startup, what it will be."""
     if hasattr(sys, "argv"):
         return list(sys.argv)
     words = sys.orig_argv[1:]
@@ -216,14 +216,14 @@ def end() -> None:
 
 
 def _end_with_multiprocessing(_session: Session) -> None:
-    """In a child of multiprocessing, which leaves without what `atexit` was told before it began."""
+    """End in a child of multiprocessing, which exits without the functions that `atexit` has from before."""
     from multiprocessing.util import Finalize
 
     Finalize(None, end, exitpriority=_LAST)
 
 
-def _go_on_in_child() -> None:
-    """After fork, when the session of the parent is forgotten: the child has one of its own."""
+def _begin_in_fork() -> None:
+    """Begin a recording in a forked child, after the one of the parent was dropped."""
     global _own
     _own = None
     if _plan is None or _is_about_to_exec(sys._getframe().f_back):
@@ -234,7 +234,7 @@ def _go_on_in_child() -> None:
 
 
 def _is_about_to_exec(caller: FrameType | None) -> bool:
-    """Tell whether it is `subprocess` that has forked, for ``preexec_fn``: the child is no program yet."""
+    """Return whether `subprocess` has forked, for ``preexec_fn``: the child does not run a program yet."""
     return (
         caller is not None
         and caller.f_code.co_name == "_execute_child"
@@ -243,4 +243,4 @@ def _is_about_to_exec(caller: FrameType | None) -> bool:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_go_on_in_child)
+    os.register_at_fork(after_in_child=_begin_in_fork)

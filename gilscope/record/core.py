@@ -41,7 +41,7 @@ def _why_missing() -> str:
 
 
 try:
-    # Not "from gilscope import _core", whose error does not tell a missing file from a failed import.
+    # Not "from gilscope import _core": its error is the same for a missing file and a failed import.
     import gilscope._core as core
 except ModuleNotFoundError as error:
     raise UnsupportedInterpreterError(

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Destination:
-    """The folder a trace is written to; what it replaces is kept until the trace is over.
+    """The folder a trace is written to; a trace that it replaces is kept until this one is over.
 
     Args:
-        path: the folder, or None for one that lives no longer than its user.
+        path: the folder, or None for a temporary one.
         overwrite: whether a trace that is there already may be replaced.
-        children: make a folder in it for those of child processes.
+        children: make a folder in it for the traces of child processes.
 
     Raises:
-        TraceExistsError: something is there that may not be replaced.
-        TraceWriteError: the folder cannot be made.
+        TraceExistsError: if something is there that may not be replaced.
+        TraceWriteError: if the folder cannot be made.
     """
 
     def __init__(self, path: Path | None, *, overwrite: bool, children: bool = False) -> None:
@@ -60,7 +60,7 @@ class Destination:
         if not overwrite:
             raise TraceExistsError(
                 errno.EEXIST,
-                "exists already; say overwrite=True to replace it, or give another path",
+                "exists already; use overwrite=True to replace it, or give another path",
                 str(self.path),
             )
         if not is_trace(self.path):
@@ -84,21 +84,21 @@ class Destination:
 
     @property
     def spool(self) -> Path:
-        """Where the core writes."""
+        """The file that the core writes."""
         return self.path / SPOOL_FILE
 
     def still_ours(self) -> bool:
-        """Tell whether the folder is the one that was made, not another that took its place."""
+        """Return whether the folder is the one that was made, and not a replacement."""
         return self._now() == self._identity
 
     def commit(self) -> None:
-        """The trace is on disk: what it replaced goes."""
+        """Remove the trace that was replaced: the new one is on disk."""
         if self._replaced is not None:
             remove_folder(self._replaced)
             self._replaced = None
 
     def undo(self) -> None:
-        """The trace could not begin: put everything back as it was."""
+        """Remove the folder and put back the trace that was replaced: the new one could not begin."""
         if getattr(self, "_identity", None) is not None:
             remove_folder(self.path)
         if self._replaced is not None:

@@ -1,4 +1,4 @@
-"""What the program names itself, while its trace is being recorded: instants, and regions."""
+"""Marks and regions: instants and stretches of time that the program names during its trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def encoded(name: str) -> bytes:
     """Return the name of a mark or a region as the core takes it.
 
     Raises:
-        OptionError: it is no string.
+        OptionError: if the name is not a string.
     """
     if not isinstance(name, str):
         raise OptionError(f"expected a string as the name of a mark or a region, got {name!r}")
@@ -27,8 +27,8 @@ class Marker:
     """Records marks and regions of one recording.
 
     Args:
-        recording: its number, from the core. In the moment in which the core records, it makes sure that this
-            recording is on: another thread may be ending it and beginning the next.
+        recording: its number, from the core. The core checks with each record that this recording is active,
+            since another thread may end it and begin the next one.
     """
 
     __slots__ = ("begin", "end", "mark", "recording")
@@ -56,14 +56,14 @@ def mark(marker: Marker | None, name: str) -> None:
 
 
 class Region:
-    """A name for what happens inside of ``with``; see `gilscope.Trace.region`.
+    """A name for what happens inside a ``with`` block; see `gilscope.Trace.region`.
 
     Args:
         marker: of the recording it belongs to; None outside of a recording.
         name: any string.
 
     Raises:
-        OptionError: the name is no string.
+        OptionError: if the name is not a string.
     """
 
     __slots__ = ("_instances", "_marker", "_name")
@@ -71,7 +71,7 @@ class Region:
     def __init__(self, marker: Marker | None, name: str) -> None:
         self._marker = marker
         self._name = encoded(name)
-        self._instances: list[int] = []  # one that is entered inside of itself is left inside out
+        self._instances: list[int] = []  # a region entered within itself is left innermost first
 
     def __enter__(self) -> Region:
         marker = self._marker
@@ -84,7 +84,7 @@ class Region:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Where its recording is over, nobody knows the number.
+        # The core ignores the number if the recording is over.
         instance = self._instances.pop()
         if self._marker is not None and instance:
             self._marker.end(instance)

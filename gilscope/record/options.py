@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _DefaultPath(str):
-    """The default of ``path``: told apart, by identity, from the same text given by the user."""
+    """The default of ``path``: distinguished by identity from the same text given by the user."""
 
     __slots__ = ()
 

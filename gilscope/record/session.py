@@ -1,4 +1,4 @@
-"""One recording in this process: what is changed when it begins is put back when it ends."""
+"""One recording in this process: its end undoes the changes that its begin made."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _active: Session | None = None
 _begun = 0  # traces of this process
-_forgotten: Session | None = None  # the recording of whoever forked this process
+_forgotten: Session | None = None  # the recording of the process that forked this one
 
 
 def gil_is_on() -> bool:
@@ -62,7 +62,7 @@ def refuse_where_impossible() -> None:
         raise UnsupportedInterpreterError(
             "this free-threaded Python runs with the GIL off: there is no lock to trace, no thread waits "
             "for it. Run with PYTHON_GIL=1 (or -X gil=1) to see what the same program does under a GIL; "
-            "where an import turns the GIL on, as Python then warns, begin the trace after it"
+            "if an import turns the GIL on, of which Python warns, begin the trace after it"
         )
     import gilscope.record.core  # noqa: F401
 
@@ -143,15 +143,15 @@ class Session:
     """A recording from start to stop.
 
     Args:
-        options: what was asked for.
+        options: of the trace.
         known: keys of `gilscope.tables.metadata.Metadata` that the caller knows better.
-        give_way: ends this recording when another is to begin; without it the other is refused.
-        wanted: an empty file; recording ends soon after it is removed or has something in it, and `stop` is
-            still to be called.
+        give_way: ends this recording when another one is to begin; without it the other one is refused.
+        wanted: an empty file; the recording ends soon after it is removed or has content. `stop` must still
+            be called.
 
     Raises:
-        TraceActiveError: another one is active in this process.
-        GilscopeError: whatever else stands in the way; then nothing has been changed.
+        TraceActiveError: if another one is active in this process.
+        GilscopeError: if it cannot begin for another reason. Nothing is changed then.
     """
 
     def __init__(
@@ -236,11 +236,11 @@ class Session:
         return result
 
     def is_on(self) -> bool:
-        """Return whether this is the recording that is on in this process."""
+        """Return whether this is the active recording of this process."""
         return _active is self
 
     def so_far(self) -> Tables:
-        """Return what has been recorded up to now; the recording goes on."""
+        """Return what has been recorded up to now; the recording continues."""
         from gilscope.record.core import core
 
         self._names.record_living()
@@ -266,30 +266,30 @@ class Session:
         self._interval_before = None
 
     def check_destination(self) -> None:
-        """Make sure that the folder is still the one this recording writes to.
+        """Check that the folder is still the one this recording writes to.
 
         Raises:
-            TraceWriteError: it has been removed or replaced.
+            TraceWriteError: if it was removed or replaced.
         """
         if not self.destination.still_ours():
             raise TraceWriteError(
-                f"{self.destination.path}: the folder was removed or replaced while it was recorded to, so "
+                f"{self.destination.path}: the folder was removed or replaced during the recording, so "
                 "the trace is lost; give each process a path of its own"
             )
 
 
 def active() -> Session | None:
-    """Return the recording that is on in this process, if any."""
+    """Return the active recording of this process, if any."""
     return _active
 
 
 def interval_is_the_programs() -> bool:
-    """Tell, in a forked child, whether its switch interval is one that the program itself had set."""
+    """Return, in a forked child, whether the program itself set its switch interval."""
     return _forgotten is not None and _forgotten.interval_left
 
 
 def _forget_in_child() -> None:
-    """After fork: the core has given up the parent's recording already; the child keeps no part of it."""
+    """Undo in a forked child what the parent's recording changed; the core has ended its part already."""
     global _active, _forgotten
     _forgotten, _active = _active, None
     if _forgotten is not None:

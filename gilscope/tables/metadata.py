@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gilscope._core import Stopped
 
-    # What `gilscope.tables.checks` makes sure of.
+    # Names of types, which `gilscope.tables.checks` reads.
     Text = str
     Texts = list[str]
     Flag = bool
@@ -40,11 +40,11 @@ _DEEPEST = 32
 class Metadata:
     """Every key of ``metadata.json``, with its type; made when a recording begins, replaced as more is known.
 
-    A key without a default is there from the beginning of a recording on; one that is absent until converted
-    is there when there are tables; every other key may be missing.
+    A key without a default is in the file from the beginning of a recording on, one that is absent until
+    converted as soon as there are tables. Every other key may be missing.
 
     Args:
-        others: keys that another version wrote, and that are passed on.
+        others: keys of other versions, which are passed on.
     """
 
     gilscope_version: Text
@@ -136,12 +136,12 @@ def keys() -> list[Field[Any]]:
 
 
 def is_required(key: Field[Any], *, whole: bool) -> bool:
-    """Return whether each trace has a key; if ``whole``, each trace that has tables."""
+    """Return whether every trace has this key or, if ``whole``, every trace with tables."""
     return key.default is MISSING or (whole and key.default is _ABSENT_UNTIL_CONVERTED)
 
 
 def gilscope_version() -> str:
-    """Return the version of the installed distribution; ``unknown`` where sources are used as they lie."""
+    """Return the version of the installed distribution; ``unknown`` if sources are used without one."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

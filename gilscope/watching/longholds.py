@@ -1,4 +1,4 @@
-"""Holds of the GIL that lasted long while somebody waited, and how a `gilscope.watch` tells of them."""
+"""Long holds of the GIL while a thread waited, and how a `gilscope.watch` reports them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MESSAGES_APART_NS = 1_000_000_000
 
 
 class Place(NamedTuple):
-    """A line of code that was running.
+    """A line of code that a thread was running.
 
     Args:
         function: its qualified name.
@@ -40,17 +40,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LongHold:
-    """One hold of the GIL that lasted long while somebody waited for it.
+    """One long hold of the GIL for which another thread waited.
 
     Args:
         time: when it ended, in seconds of Unix time.
-        held_s: seconds from the first wait for it that was seen to its end. It may have begun earlier:
-            while nobody waits, nothing is looked at.
-        thread: name of the thread that held it, or ``thread`` and its ident where `threading` knows none.
+        held_s: seconds from the first wait seen for it to its end. It may have begun earlier: nothing is
+            measured while no thread waits.
+        thread: name of the thread that held it, or ``thread`` and its ident if `threading` has no name.
         native_id: of that thread.
-        waiters: names of those who waited, at most 32.
-        stack: where that thread was when it let go, innermost first, at most 64 frames; empty where lines of
-            code cannot be told, or the thread had left all of Python's.
+        waiters: names of the threads that waited, at most 32.
+        stack: of that thread at the release, innermost frame first, at most 64 frames; empty if lines of code
+            cannot be read here, or the thread had no Python frame.
 
     Example:
         >>> hold = LongHold(0.0, 0.12, "cpu", 4301, ("io",), (Place("crunch", "app.py", 12),))
@@ -72,7 +72,7 @@ class LongHold:
         return "\n".join([text, *(f"  called from {place}" for place in self.stack[1:])])
 
 
-# ---- what is told of a hold ----
+# ---- what is reported of a hold ----
 
 
 def names_by_ident() -> dict[int, str]:
@@ -90,14 +90,14 @@ def names_by_ident() -> dict[int, str]:
 def _line(code: CodeType, offset: int) -> int:
     found = code.co_firstlineno
     for begin, end, line in code.co_lines():
-        found = found if line is None else line  # what has none belongs to the one before
+        found = found if line is None else line  # an instruction without a line belongs to the line before
         if begin <= offset < end:
             return found
     return code.co_firstlineno
 
 
-def told(taken: _TakenHold, names: dict[int, str]) -> LongHold:
-    """Return what the core has seen of a hold, in words."""
+def describe(taken: _TakenHold, names: dict[int, str]) -> LongHold:
+    """Return what the core has seen of a hold, with names and lines."""
     unix_ns, held_ns, ident, native_id, waiters, stack = taken
 
     def name(ident: int) -> str:
@@ -124,10 +124,10 @@ def _stacks() -> str:
 
 
 class Messages:
-    """Writes of long holds to the log `gilscope.watch`, at most one message a second.
+    """Writes messages about long holds to the log `gilscope.watch`, at most one per second.
 
     Args:
-        dropped: says how many long holds there was no room for so far.
+        dropped: returns the number of long holds that were lost so far.
         dump: add the stacks of all threads.
         clock: as `time.monotonic_ns`.
     """
@@ -140,7 +140,7 @@ class Messages:
         self.suppressed = 0
 
     def __call__(self, holds: list[LongHold]) -> int:
-        """Write of the longest of these holds, and how many others there were; return when to come again."""
+        """Write about the longest of these holds and the number of others; return when to call again."""
         longest = max(holds, key=lambda hold: hold.held_s)
         dropped = self._dropped()
         more = len(holds) - 1 + dropped - self._dropped_before
@@ -156,7 +156,7 @@ class Messages:
 
 
 class Calls:
-    """Calls a function with each long hold; what it raises is logged."""
+    """Calls a function with each long hold, and logs what it raises."""
 
     suppressed = 0
 
@@ -164,10 +164,10 @@ class Calls:
         self._callback = callback
 
     def __call__(self, holds: list[LongHold]) -> int:
-        """Call it for each of these holds; return when to come again: at once."""
+        """Call it with each of these holds; return when to call again: at once."""
         for hold in holds:
             try:
                 self._callback(hold)
-            except BaseException:  # also what ends a test, or a thread
+            except BaseException:  # also exceptions that end a test or a thread
                 log.exception("the callback of gilscope.watch() failed at this hold:\n%s", hold)
         return 0

@@ -1,4 +1,4 @@
-"""`watch`: a mode to leave on, which tells of holds of the GIL that last long while somebody waits."""
+"""`watch`: a mode to leave on that reports long holds of the GIL while a thread waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gilscope.errors import (
 )
 from gilscope.record.options import seconds_between
 from gilscope.record.session import refuse_where_impossible
-from gilscope.watching.longholds import Calls, LongHold, Messages, log, names_by_ident, told
+from gilscope.watching.longholds import Calls, LongHold, Messages, describe, log, names_by_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _LEAST_HOLD_S = 1e-3
 _MOST_HOLD_S = 3600.0
-_EXIT_S = 2.0  # for so long an exiting interpreter waits for a callback that is running
+_EXIT_S = 2.0  # how long an exiting interpreter waits for a callback that is running
 
 
 class Watch:
-    """A watch that is on, until `stop` or the end of a ``with`` block; made by `watch`.
+    """An active watch, until `stop` or the end of a ``with`` block; made by `watch`.
 
     Example:
         >>> import gilscope
@@ -42,14 +42,14 @@ class Watch:
     def __init__(self, hold_s: float, callback: Callable[[LongHold], object] | str | None) -> None:
         self._pid = os.getpid()
         self._final: tuple[int, int] | None = None
-        self._tell: Messages | Calls
+        self._report: Messages | Calls
         if callback is None or isinstance(callback, str):
-            self._tell = Messages(lambda: self.dropped, dump=callback == "dump")
+            self._report = Messages(lambda: self.dropped, dump=callback == "dump")
         else:
-            self._tell = Calls(callback)
+            self._report = Calls(callback)
         self._number = 0
         self._begun = threading.Event()
-        # There before the watch begins, which would see it wait otherwise.
+        # Started before the watch begins, which would otherwise see it wait.
         self._thread = threading.Thread(target=self._work, name="gilscope.watch", daemon=True)
         self._thread.start()
         assert self._thread.ident is not None
@@ -62,22 +62,22 @@ class Watch:
         self._begun.set()
         atexit.register(self._stop_at_exit)
         if nowhere:
-            log.info("a watch cannot tell lines of code: %s", nowhere)
+            log.info("a watch cannot read lines of code here: %s", nowhere)
 
     @property
     def seen(self) -> int:
-        """How many long holds there were."""
+        """Number of long holds."""
         return self._counts()[0]
 
     @property
     def dropped(self) -> int:
-        """For how many of them there was no room until they would have been told."""
+        """Number of long holds that were lost because too many of them waited to be reported."""
         return self._counts()[1]
 
     @property
     def suppressed(self) -> int:
-        """How many have no message of their own, since the last one was less than a second ago."""
-        return self._tell.suppressed
+        """Number of long holds without a message of their own, less than a second after another one."""
+        return self._report.suppressed
 
     def _counts(self) -> tuple[int, int]:
         from gilscope.record.core import core
@@ -85,7 +85,7 @@ class Watch:
         return self._final or core.watch_counts(self._number) or (0, 0)
 
     def stop(self) -> None:
-        """End the watch, when all that was seen has been told; without effect in a forked child, or twice."""
+        """End the watch after reporting all holds that it saw; without effect in a forked child, or twice."""
         self._stop(None)
 
     def _stop_at_exit(self) -> None:
@@ -121,8 +121,8 @@ class Watch:
         while self._number and (taken := core.watch_take(self._number, not_before_ns)):
             try:
                 names = names_by_ident()
-                not_before_ns = self._tell([told(one, names) for one in taken])
-            except BaseException:  # a handler of the log, say
+                not_before_ns = self._report([describe(one, names) for one in taken])
+            except BaseException:  # of a log handler, for example
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
 
@@ -138,8 +138,8 @@ def _begin(hold_s: float, watcher: int) -> tuple[int, str]:
         ) from error
     except core.ProbeError as error:
         raise EdgesUnavailableError(
-            f'a watch needs what edges="exact" needs, and that cannot be had here: {error}; '
-            'gilscope.trace(edges="sampled") works without'
+            f'a watch needs what edges="exact" needs, which is not available here: {error}; '
+            'gilscope.trace(edges="sampled") works without it'
         ) from error
     except RuntimeError as error:
         raise TraceActiveError(
@@ -150,35 +150,35 @@ def _begin(hold_s: float, watcher: int) -> tuple[int, str]:
 def watch(
     hold: float = 0.05, callback: Callable[[LongHold], object] | Literal["log", "dump"] | None = None
 ) -> Watch:
-    """Tell whenever one thread holds the GIL for long while another waits for it; a mode to leave on.
+    """Report each time that one thread holds the GIL for long while another waits for it; a mode to leave on.
 
-    Nothing is recorded, and while nobody waits nothing is looked at, so it costs next to nothing. It begins
+    Nothing is recorded, and nothing is measured while no thread waits, so it costs almost nothing. It begins
     with the call; end it with `Watch.stop`, a ``with`` block, or not at all. It may be on before, during and
-    after a `trace`. One watch at a time can be on in a process. It sees the GIL of the main interpreter,
-    where it is begun; a forked child is not watched.
+    after a `trace`. One watch at a time can be on in a process. It watches the GIL of the main interpreter,
+    which must begin it; a forked child is not watched.
 
-    What is told is where the thread was when it let the GIL go, with its callers, and who waited. A thread of
-    the watch's own tells it, after the hold has ended; its own holds and waits are left out.
+    A report names the line at which the thread released the GIL, its callers, and the threads that waited. A
+    thread of the watch reports after the hold has ended; its own holds and waits are left out.
 
     Args:
-        hold: seconds from 0.001; longer holds are told of. They are counted from the first wait that is seen
-            for them. A thread that was waiting already when the hold began is seen when it asks again, at
-            most one switch interval later: let this be well above `sys.getswitchinterval`.
-        callback: None or ``"log"`` writes a warning to the log ``gilscope.watch``, at most one a second and
-            then of the longest, with the `LongHold` as ``long_hold`` of the log record; ``"dump"`` adds where
-            all threads are when the message is written. A function is called with each `LongHold`, and may
-            take its time: meanwhile 16 are kept. What it raises is logged.
+        hold: seconds from 0.001; longer holds are reported. Their length counts from the first wait seen for
+            them. A thread that waited already when the hold began is seen at its next drop request, at most
+            one switch interval later: use a value well above `sys.getswitchinterval`.
+        callback: None or ``"log"`` writes a warning to the log ``gilscope.watch``, at most one per second, of
+            the longest hold, with the `LongHold` as ``long_hold`` of the log record; ``"dump"`` adds the
+            stacks of all threads when the message is written. A function is called with each `LongHold`; up
+            to 16 holds are kept while it runs. Its exceptions are logged.
 
     Returns:
-        The watch that has begun.
+        The active watch.
 
     Raises:
-        OptionError: an argument cannot be used.
-        TraceActiveError: a watch is on.
-        EdgesUnavailableError: hooks cannot be put in here.
-        UnsupportedInterpreterError: this Python has no GIL, or one that gilscope does not know, or this is
-            not its main interpreter.
-        UnsupportedPlatformError: this is not Linux.
+        OptionError: if an argument cannot be used.
+        TraceActiveError: if a watch is on.
+        EdgesUnavailableError: if hooks cannot be installed here.
+        UnsupportedInterpreterError: if this Python has no GIL or an unknown one, this is not its main
+            interpreter, or gilscope's core is not built for it.
+        UnsupportedPlatformError: if this is not Linux.
 
     Example:
         >>> import gilscope

@@ -19,7 +19,7 @@ HELD_S = 0.1  # least time that a thread waits for the GIL in `Waiter.keep_waiti
 
 
 class Waiter:
-    """A thread that comes back from a read when it is told to, and then wants the GIL."""
+    """A thread that comes back from a read when it is asked to, and then wants the GIL."""
 
     def __init__(self, folder) -> None:
         self._fifo = str(folder / "fifo")
@@ -63,7 +63,7 @@ def waiter(tmp_path):
     waiter.end()
 
 
-class Told:
+class Reported:
     """A callback that can be waited for."""
 
     def __init__(self) -> None:
@@ -90,15 +90,15 @@ def slots() -> list[int]:
     return _core.prove(probe=True, observe=False)["slots"]
 
 
-# ---- what is told ----
+# ---- what is reported ----
 
 
-def test_a_long_hold_is_told_with_line_callers_waiter_and_length(waiter):
-    told = Told()
+def test_a_long_hold_is_reported_with_line_callers_waiter_and_length(waiter):
+    reported = Reported()
     before = time.time()
-    with gilscope.watch(callback=told) as watch:
+    with gilscope.watch(callback=reported) as watch:
         begin, end = waiter.keep_waiting()
-    [hold] = told.holds
+    [hold] = reported.holds
     assert HELD_S <= hold.held_s <= end - begin
     assert before <= hold.time <= time.time()
     assert (hold.thread, hold.native_id) == (threading.current_thread().name, threading.get_native_id())
@@ -109,10 +109,10 @@ def test_a_long_hold_is_told_with_line_callers_waiter_and_length(waiter):
 
 
 def test_a_hold_is_as_long_as_an_exact_trace_says(waiter):
-    told = Told()
-    with gilscope.watch(callback=told), gilscope.trace(None, quiet=True) as t:
+    reported = Reported()
+    with gilscope.watch(callback=reported), gilscope.trace(None, quiet=True) as t:
         waiter.keep_waiting()
-    [hold] = told.holds
+    [hold] = reported.holds
     intervals, waits = t.intervals.to_pandas(), waits_of(waiter, t)
     [wait] = waits[waits.duration_ns > HELD_S * 1e9].itertuples()
     runs = intervals[(intervals.state == "run") & (intervals.start_ns <= wait.start_ns)]
@@ -122,46 +122,46 @@ def test_a_hold_is_as_long_as_an_exact_trace_says(waiter):
     assert hold.held_s >= traced_s - 1e-5
 
 
-def test_shorter_holds_are_not_told(waiter):
-    with gilscope.watch(3600, Told()) as watch:
+def test_shorter_holds_are_not_reported(waiter):
+    with gilscope.watch(3600, Reported()) as watch:
         waiter.keep_waiting()
     assert watch.seen == 0
 
 
-def test_a_long_hold_for_which_nobody_waits_is_not_told():
-    with gilscope.watch(0.001, Told()) as watch:
+def test_a_long_hold_for_which_no_thread_waits_is_not_reported():
+    with gilscope.watch(0.001, Reported()) as watch:
         assert {thread.name for thread in threading.enumerate()} == {"MainThread", "gilscope.watch"}
         HOLDING.usleep(100_000)
     assert watch.seen == 0
 
 
 def test_the_watch_does_not_wait_for_whom_it_watches(waiter):
-    """Its thread wants the GIL as soon as there is something to tell, or it begins."""
-    told = Told()
+    """Its thread wants the GIL as soon as there is something to report, or it begins."""
+    reported = Reported()
     for _ in range(5):
-        with gilscope.watch(callback=told):
+        with gilscope.watch(callback=reported):
             waiter.keep_waiting()
             waiter.keep_waiting()
-    assert {hold.waiters for hold in told.holds} == {("the waiter",)}
+    assert {hold.waiters for hold in reported.holds} == {("the waiter",)}
 
 
 def test_with_a_long_switch_interval_too(waiter):
     """Then no waiter's time ever runs out."""
-    told, interval = Told(), sys.getswitchinterval()
+    reported, interval = Reported(), sys.getswitchinterval()
     sys.setswitchinterval(100)
     try:
-        with gilscope.watch(callback=told):
+        with gilscope.watch(callback=reported):
             waiter.keep_waiting()
     finally:
         sys.setswitchinterval(interval)
-    [hold] = told.holds
+    [hold] = reported.holds
     assert hold.waiters == ("the waiter",)
     # It is let go where this thread itself begins to wait for another.
     assert f"{Waiter.__name__}.keep_waiting" in [place.function for place in hold.stack[1:]]
 
 
 def test_threads_that_python_does_not_know_by_name(waiter):
-    told = Told()
+    reported = Reported()
 
     def hold_in_another_thread():
         waiter.keep_waiting()
@@ -169,15 +169,15 @@ def test_threads_that_python_does_not_know_by_name(waiter):
     import _thread
 
     over = threading.Semaphore(0)
-    with gilscope.watch(callback=told):
+    with gilscope.watch(callback=reported):
         ident = _thread.start_new_thread(lambda: (hold_in_another_thread(), over.release()), ())
         over.acquire()
-    [hold] = told.holds
+    [hold] = reported.holds
     assert hold.thread == f"thread {ident}"
 
 
 def test_stacks_deeper_than_what_is_kept(waiter):
-    told = Told()
+    reported = Reported()
 
     def dive(n):
         if n:
@@ -185,14 +185,14 @@ def test_stacks_deeper_than_what_is_kept(waiter):
         else:
             waiter.keep_waiting()
 
-    with gilscope.watch(callback=told):
+    with gilscope.watch(callback=reported):
         dive(100)
-    [hold] = told.holds
+    [hold] = reported.holds
     assert len(hold.stack) == 64
     assert {place.function for place in hold.stack[1:]} == {dive.__qualname__}
 
 
-# ---- how it is told ----
+# ---- how it is reported ----
 
 
 def test_messages_come_one_a_second_and_the_rest_at_the_end(waiter, caplog):
@@ -222,36 +222,36 @@ def test_messages_come_one_a_second_and_the_rest_at_the_end(waiter, caplog):
 
 
 def test_a_callback_that_raises_is_called_again(waiter, caplog):
-    told = Told()
+    reported = Reported()
 
     def fail(hold):
-        told(hold)
+        reported(hold)
         raise ValueError("not today")
 
     with gilscope.watch(callback=fail):
         for _ in range(2):
             waiter.keep_waiting()
-            told.next()
-    assert len(told.holds) == 2
+            reported.next()
+    assert len(reported.holds) == 2
     assert [record.exc_info[1].args for record in caplog.records] == [("not today",)] * 2
 
 
 def test_a_callback_takes_no_time_of_the_thread_that_held(waiter):
-    began, go_on, told = threading.Event(), threading.Event(), []
+    began, go_on, reported = threading.Event(), threading.Event(), []
 
-    def wait_until_told(hold):
-        told.append(threading.current_thread().name)
+    def wait_until_released(hold):
+        reported.append(threading.current_thread().name)
         began.set()
         go_on.wait()
 
-    with gilscope.watch(callback=wait_until_told) as watch:
+    with gilscope.watch(callback=wait_until_released) as watch:
         waiter.keep_waiting()
         began.wait()
         for _ in range(3):
             waiter.keep_waiting()
-        assert (len(told), watch.seen) == (1, 4)
+        assert (len(reported), watch.seen) == (1, 4)
         go_on.set()
-    assert told == ["gilscope.watch"] * 4
+    assert reported == ["gilscope.watch"] * 4
 
 
 def test_a_callback_may_end_the_watch(waiter):
@@ -259,7 +259,7 @@ def test_a_callback_may_end_the_watch(waiter):
     watch = gilscope.watch(callback=lambda hold: (watch.stop(), ended.set()))
     waiter.keep_waiting()
     ended.wait()
-    with gilscope.watch(callback=Told()) as following:
+    with gilscope.watch(callback=Reported()) as following:
         waiter.keep_waiting()
         watch.stop()
     assert (watch.seen, following.seen) == (1, 1)
@@ -275,7 +275,7 @@ def test_a_watch_and_a_trace_begin_and_end_in_any_order(waiter, order):
     traced = 0
     for step in order:
         if step == "W":
-            watch, on = gilscope.watch(callback=Told()), True
+            watch, on = gilscope.watch(callback=Reported()), True
         elif step == "w":
             watch.stop()
             on = False
@@ -294,7 +294,7 @@ def test_a_watch_and_a_trace_begin_and_end_in_any_order(waiter, order):
 
 
 def test_a_second_watch_is_refused(waiter):
-    with gilscope.watch(callback=Told()) as watch:
+    with gilscope.watch(callback=Reported()) as watch:
         with pytest.raises(errors.TraceActiveError, match="a watch is on in this process already"):
             gilscope.watch()
         waiter.keep_waiting()
@@ -337,15 +337,15 @@ FORK = """
 import os, sys, threading
 import gilscope
 from gilscope import _core
-from tests.integration.test_watch import Told, Waiter
+from tests.integration.test_watch import Reported, Waiter
 from pathlib import Path
 
 def slots():
     return _core.prove(probe=True, observe=False)["slots"]
 
 before = slots()
-told = Told()
-watch = gilscope.watch(callback=told)
+reported = Reported()
+watch = gilscope.watch(callback=reported)
 child = os.fork()
 if child == 0:
     assert slots() == before
@@ -353,11 +353,11 @@ if child == 0:
     os.mkdir("child")
     waiter = Waiter(Path("child"))
     waiter.keep_waiting()
-    assert (watch.seen, told.holds) == (0, [])
-    with gilscope.watch(callback=told):
+    assert (watch.seen, reported.holds) == (0, [])
+    with gilscope.watch(callback=reported):
         waiter.keep_waiting()
     waiter.end()
-    assert [hold.waiters for hold in told.holds] == [("the waiter",)]
+    assert [hold.waiters for hold in reported.holds] == [("the waiter",)]
     assert slots() == before
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -365,7 +365,7 @@ waiter = Waiter(Path("."))
 waiter.keep_waiting()
 watch.stop()
 waiter.end()
-assert len(told.holds) == 1
+assert len(reported.holds) == 1
 assert slots() == before
 print("both")
 """
@@ -394,7 +394,7 @@ waiter.keep_waiting()  # too soon for a message of its own
 
 
 @pytest.mark.parametrize("end", ["", "sys.exit(0)", "threading.Thread(target=sum, args=([],)).start()"])
-def test_a_watch_that_is_on_at_exit_tells_all_first(tmp_path, end):
+def test_a_watch_that_is_on_at_exit_reports_all_first(tmp_path, end):
     result = run(tmp_path, EXIT.replace("CALLBACK", '"log"') + end)
     assert (result.returncode, result.stdout) == (0, "")
     assert f"({__file__}:{HELD_LINE}) while the waiter waited" in result.stderr

@@ -76,7 +76,7 @@ def test_command_lines_take_each_option_they_declare(reader):
     assert "(default: 100us)" in " ".join(parser.format_help().split())
 
 
-def test_who_takes_which_option():
+def test_which_reader_takes_which_option():
     names = {reader: {o.name for o in options_of(reader)} for reader in ("run", "plugin", "children")}
     assert names["run"] == {option.name for option in OPTIONS}
     assert names["plugin"] == names["children"] == names["run"] - {"path", "overwrite", "children", "quiet"}
@@ -88,13 +88,13 @@ def test_children_take_over_the_values_of_their_parent():
 
 
 @pytest.mark.parametrize("period", [0, -1, -0.001, math.nan, math.inf, "1ms", True, 10**400, 1e-9, 1e9, []])
-def test_periods_that_cannot_be(period):
+def test_periods_that_are_refused(period):
     with pytest.raises(errors.OptionError, match="period must be a number of seconds"):
         gilscope.trace(None, period=period)
 
 
 @pytest.mark.parametrize("interval", [0, -1, math.nan, math.inf, "5ms", 1e10])
-def test_switch_intervals_that_cannot_be(interval):
+def test_switch_intervals_that_are_refused(interval):
     with pytest.raises(errors.OptionError, match="switch_interval must be a number of seconds"):
         gilscope.trace(None, switch_interval=interval)
 
@@ -106,7 +106,7 @@ def test_edges_that_are_unknown(edges):
 
 
 @pytest.mark.parametrize("path", ["", 5, ["x"]])
-def test_paths_that_are_none(path):
+def test_paths_that_are_refused(path):
     with pytest.raises(errors.OptionError, match="path"):
         gilscope.trace(path)
 

@@ -1,4 +1,4 @@
-"""Reading traces from disk without trust: only a trace, a valid prefix, or a TraceFormatError."""
+"""Reading traces from disk without trust gives a trace, a valid prefix of one, or a TraceFormatError."""
 
 import json
 import random
@@ -42,7 +42,7 @@ def test_a_whole_trace_reads(copy):
 
 
 @pytest.mark.parametrize("what", ["missing", "file", "empty folder", "strange json", "list", "deep"])
-def test_what_is_no_trace(tmp_path, what):
+def test_a_path_without_a_trace(tmp_path, what):
     path = tmp_path / "x"
     if what == "file":
         path.write_text("hello")
@@ -87,7 +87,7 @@ def test_flipped_bits_anywhere_in_a_trace_are_found(whole, tmp_path):
         except TraceFormatError as error:
             assert str(path) in str(error)
         else:
-            # White space of the metadata is not part of what it says.
+            # White space of the metadata has no meaning.
             assert file.name == "metadata.json"
             assert json.loads(data) == json.loads((whole / file.name).read_bytes()), (
                 f"seed 20, {file.name}, {at}"

@@ -1,4 +1,4 @@
-"""How a watch tells of long holds, and what it refuses; the holds here are made up."""
+"""How a watch reports long holds, and which arguments it refuses; the holds are made by hand."""
 
 import logging
 import math
@@ -32,13 +32,13 @@ def hold(held_s=0.12, **changes) -> LongHold:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.0009, math.nan, math.inf, "50ms", None, True, 1e9])
-def test_holds_that_cannot_be(seconds):
+def test_holds_that_are_refused(seconds):
     with pytest.raises(errors.OptionError, match=r"hold must be a number of seconds from 0\.001 to 3600"):
         gilscope.watch(seconds)
 
 
 @pytest.mark.parametrize("callback", ["", "print", 5, ["log"], True])
-def test_callbacks_that_cannot_be(callback):
+def test_callbacks_that_are_refused(callback):
     with pytest.raises(errors.OptionError, match="callback must be 'log', 'dump', a function or None, not "):
         gilscope.watch(callback=callback)
 
@@ -74,11 +74,11 @@ def test_lines_and_names_of_what_the_core_has_seen():
     begun, code = threading.Event(), here.__code__
     begin, _, line = next(known for known in code.co_lines() if known[2] == code.co_firstlineno + 2)
     stack = [(code, begin), (code, -2), (code, 10_000)]
-    told = longholds.told((2_500_000_000, 60_000_000, 5, 77, [6, 7], stack), {5: "cpu", 6: "io"})
-    assert (told.time, told.held_s, told.thread, told.native_id) == (2.5, 0.06, "cpu", 77)
-    assert told.waiters == ("io", "thread 7")
-    assert [place.line for place in told.stack] == [line, code.co_firstlineno, code.co_firstlineno]
-    assert {(place.function, place.file) for place in told.stack} == {(code.co_qualname, __file__)}
+    found = longholds.describe((2_500_000_000, 60_000_000, 5, 77, [6, 7], stack), {5: "cpu", 6: "io"})
+    assert (found.time, found.held_s, found.thread, found.native_id) == (2.5, 0.06, "cpu", 77)
+    assert found.waiters == ("io", "thread 7")
+    assert [place.line for place in found.stack] == [line, code.co_firstlineno, code.co_firstlineno]
+    assert {(place.function, place.file) for place in found.stack} == {(code.co_qualname, __file__)}
 
 
 def test_a_name_that_raises_costs_that_name_only():
@@ -113,18 +113,18 @@ def messages(caplog):
     return caplog
 
 
-def test_the_longest_is_told_and_the_others_are_counted(messages):
+def test_the_longest_is_reported_and_the_others_are_counted(messages):
     dropped, now = [0], [5_000]
-    tell = Messages(lambda: dropped[0], dump=False, clock=lambda: now[0])
+    write = Messages(lambda: dropped[0], dump=False, clock=lambda: now[0])
 
-    assert tell([hold(0.06)]) == 5_000 + MESSAGES_APART_NS
-    assert tell.suppressed == 0
+    assert write([hold(0.06)]) == 5_000 + MESSAGES_APART_NS
+    assert write.suppressed == 0
 
     dropped[0], now[0] = 4, 9_000
-    assert tell([hold(0.06), hold(0.09), hold(0.07)]) == 9_000 + MESSAGES_APART_NS
-    assert tell.suppressed == 2
+    assert write([hold(0.06), hold(0.09), hold(0.07)]) == 9_000 + MESSAGES_APART_NS
+    assert write.suppressed == 2
 
-    tell([hold(0.08)])  # what was dropped has been told
+    write([hold(0.08)])  # what was dropped has been reported
     assert [record.long_hold.held_s for record in messages.records] == [0.06, 0.09, 0.08]
     assert [record.levelname for record in messages.records] == ["WARNING"] * 3
     first, second, third = messages.messages
@@ -156,8 +156,8 @@ def test_a_dump_shows_all_threads_but_the_one_that_writes(messages):
         go.set()
         thread.join()
     [text] = messages.messages
-    told, _, stacks = text.partition("\nAll threads, a moment later:\n")
-    assert told == str(hold())
+    found, _, stacks = text.partition("\nAll threads, a moment later:\n")
+    assert found == str(hold())
     assert "standing:\n  File " in stacks
     assert "in stand_here" in stacks
     assert f"{threading.current_thread().name}:\n" in stacks
@@ -168,7 +168,7 @@ def test_a_dump_shows_all_threads_but_the_one_that_writes(messages):
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
-def test_what_a_callback_raises_is_logged_and_the_next_hold_is_told(messages, kind):
+def test_what_a_callback_raises_is_logged_and_the_next_hold_is_reported(messages, kind):
     seen = []
 
     def fail(one):

@@ -1,22 +1,22 @@
-"""Found first by every Python that a traced process starts: it records itself, then starts as it would have.
+"""Found first by every Python that a traced process starts: begins its recording, then imports the original.
 
-Pythons of any age and kind find this file, so it is written for all of them.
+Pythons of all versions and implementations find this file, so its syntax must be valid in all of them.
 """
 
 import os
 import sys
 
 if __name__ == "sitecustomize":
-    # Out of the way before anything else: nobody is to see that this folder was on the path.
+    # First of all: the program must not see that this folder was on the path.
     _here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [p for p in sys.path if os.path.abspath(p) != _here]
-    _kept = sys.modules.pop(__name__, None)  # Python 2 clears a module that nobody refers to
+    _kept = sys.modules.pop(__name__, None)  # Python 2 clears a module without references
     if sys.version_info >= (3, 11):  # noqa: UP036
         try:
             from gilscope.record.children import begin_at_startup
 
             begin_at_startup()
-        except Exception:  # whatever it is, this program is not to suffer for it
+        except Exception:  # of any kind: the program must run as without us
             pass
-    # The one that would have been found; site is prepared for there being none.
+    # The module that would have been found; site handles the error if there is none.
     import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
