@@ -48,6 +48,7 @@ def convert(spool: Path, target: Path, facts: dict[str, Any], *, quiet: bool) ->
             conversion = Conversion(reader, target, interval_argument=known.interval_argument is True)
             with progress_bar("writing the trace", reader.size, quiet=quiet) as done:
                 totals = conversion.run(done)
+            known = replace(known, clock=reader.header.clock, period_s=reader.header.period_ns / 1e9)
         files = {f"{name}.arrow": describe_file(conversion.writer.file(name)) for name in schema.TABLES}
         metadata = _converted(known, totals, files).as_json()
         write_metadata(target, metadata)

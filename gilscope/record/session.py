@@ -104,10 +104,8 @@ def _prove(edges: str) -> tuple[bool, str]:
     return False, reason
 
 
-def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> Metadata:
-    """Return what is known when a trace begins."""
-    from gilscope.record.core import core
-
+def _initial_metadata(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> Metadata:
+    """Return the metadata of a trace that begins."""
     system = os.uname()
     facts = {
         "python_version": sys.version.split()[0],
@@ -120,8 +118,6 @@ def _facts(options: Options, exact: bool, reason: str, known: dict[str, Any]) ->
         "trace_number": _begun,
         "edges": "exact" if exact else "sampled",
         "edges_reason": reason,
-        "period_s": options.period_ns(exact=exact) / 1e9,
-        "clock": core.prove(probe=False, observe=False)["clock"],
         "library_paths": _library_paths(),
         "interval_argument": options.switch_interval is not None,
         "complete": False,
@@ -173,7 +169,7 @@ class Session:
         self.options = options
         self.pid = os.getpid()
         self.give_way: Callable[[], None] | None = give_way
-        self.metadata = _facts(options, exact, reason, known or {})
+        self.metadata = _initial_metadata(options, exact, reason, known or {})
         self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
         self._interval_before: float | None = None
         self.interval_left = False  # the program has set one of its own
