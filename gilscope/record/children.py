@@ -14,7 +14,6 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from gilscope.convert.folder import convert
 from gilscope.errors import GilscopeError, TraceExistsError
 from gilscope.record.options import Options
 from gilscope.record.session import Session, interval_is_the_programs
@@ -88,6 +87,8 @@ class ChildProcesses:
 
     def convert(self) -> None:
         """Convert the spools of all children that have ended; those that live on keep theirs."""
+        from gilscope.convert.folder import convert
+
         for folder in children_in(self._root):
             # A spool that is damaged, or whose tables find no room, stays.
             with suppress(OSError, GilscopeError):

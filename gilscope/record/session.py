@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from gilscope.convert.folder import convert
 from gilscope.errors import (
     EdgesUnavailableError,
     TraceActiveError,
@@ -237,6 +236,7 @@ class Session:
 
     def so_far(self) -> Tables:
         """Return what has been recorded up to now; the recording continues."""
+        from gilscope.convert.folder import convert
         from gilscope.record.core import core
 
         self._names.record_living()
