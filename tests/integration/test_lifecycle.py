@@ -1,4 +1,4 @@
-"""How traces begin and end, well and badly: nothing recorded is lost, nothing of the program is changed."""
+"""How traces begin and end, also after errors: no record is lost, nothing of the program is changed."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ def test_the_block_gives_the_trace_and_the_folder_holds_it(tmp_path):
     ]
 
 
-def test_the_default_is_written_over_and_only_that(tmp_path, monkeypatch):
+def test_only_the_default_path_is_replaced_unasked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         with gilscope.trace() as t:
@@ -56,7 +56,7 @@ def test_the_default_is_written_over_and_only_that(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_is_no_trace_is_never_replaced(tmp_path, kind):
+def test_other_files_and_folders_are_never_replaced(tmp_path, kind):
     path = tmp_path / "precious"
     if kind == "file":
         path.write_text("mine")
@@ -106,7 +106,7 @@ def test_save_keeps_a_copy(tmp_path):
         t.save(tmp_path / "no" / "such" / "folder")
 
 
-def test_a_trace_says_that_it_is_still_running(tmp_path):
+def test_a_trace_that_is_still_recorded_refuses_to_be_read(tmp_path):
     with gilscope.trace(None) as t:
         asks = [lambda: t.intervals, lambda: t.metadata, lambda: t.children, t.report, t.view]
         asks += [
@@ -128,7 +128,7 @@ def test_one_trace_at_a_time():
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_what_the_block_raises_goes_on_and_the_trace_is_whole(error):
+def test_an_exception_of_the_block_propagates_and_the_trace_is_whole(error):
     with pytest.raises(error), gilscope.trace(None, switch_interval=0.001) as t:
         raise error
     assert t.metadata["complete"]
@@ -159,7 +159,7 @@ def test_as_a_decorator(tmp_path):
             yield 1
 
 
-def test_the_switch_interval_is_put_back_or_left_to_who_changed_it():
+def test_the_switch_interval_is_put_back_unless_the_program_changed_it():
     before = sys.getswitchinterval()
     with gilscope.trace(None, switch_interval=0.0005) as t:
         assert sys.getswitchinterval() == pytest.approx(0.0005)
@@ -251,7 +251,7 @@ print(status, t.metadata["complete"], "later" in t.threads["name"].to_pylist())
     assert gilscope.load(tmp_path / "run.gilscope").metadata["complete"]
 
 
-def test_what_a_killed_process_left_loads(tmp_path):
+def test_the_trace_of_a_killed_process_loads(tmp_path):
     script = """
 import gilscope, os, signal, threading, time
 with gilscope.trace("run.gilscope"):
@@ -325,7 +325,7 @@ def test_a_program_that_closes_every_descriptor_loses_nothing(tmp_path):
 
 
 def test_a_program_that_closes_every_descriptor_gets_no_stray_byte(tmp_path):
-    """Where the kernel gives the recorder no table of descriptors of its own, it loses the file."""
+    """A recorder without its own table of descriptors, on an old kernel, loses the file."""
     alone = f"from tests.support.processes import sandbox; sandbox.forbid({sandbox.CLOSE_RANGE})"
     result = python("-c", alone + CLOSES_EVERYTHING, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert result.stderr == ""
@@ -343,7 +343,7 @@ def test_a_trace_has_no_descriptors_among_the_programs():
 
 
 def test_a_pipe_that_the_program_closes_is_closed():
-    """The recorder keeps no copy of what was open when the trace began."""
+    """The recorder keeps no copy of descriptors that were open when the trace began."""
     reader, writer = os.pipe()
     with gilscope.trace(None), os.fdopen(reader, "rb") as end:
         os.close(writer)
@@ -455,7 +455,7 @@ def test_an_interrupted_conversion_loses_nothing(tmp_path, monkeypatch):
 
 @pytest.fixture
 def full_disk(tmp_path, monkeypatch):
-    """A folder that takes spools, and has no room for tables."""
+    """A folder with room for spools, but not for tables."""
     from gilscope.convert import folder
 
     real, path = folder.describe_file, tmp_path / "full"

@@ -14,7 +14,7 @@ from tests.support.processes.families import (
 )
 
 
-def test_a_fork_that_leaves_at_once_and_one_that_goes_on(tmp_path):
+def test_a_fork_that_exits_at_once_and_one_that_continues(tmp_path):
     t, said = traced(
         tmp_path,
         """
@@ -137,7 +137,7 @@ def test_exec_is_a_second_recording_of_one_process(tmp_path):
     assert len({lane["tid"] for lane in lanes}) == len(lanes) == 4
 
 
-def test_a_function_before_exec_is_no_process_of_its_own(tmp_path):
+def test_a_function_before_exec_is_not_a_process_of_its_own(tmp_path):
     t, pid = traced(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""Ways in which a child process dies: its last moment may be lost, no more."""
+"""Ways in which a child process ends: at most its last moment is lost."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from tests.support.processes.families import METHODS, assert_all_before, by_pid,
     ],
 )
 @pytest.mark.parametrize("begin", ["fork", "spawn"])
-def test_one_that_dies_loses_no_more_than_its_last_moment(tmp_path, begin, end, status):
+def test_a_child_that_dies_loses_at_most_its_last_moment(tmp_path, begin, end, status):
     start = {
         "fork": "if (pid := os.fork()) == 0: mark_time(write, die)",
         "spawn": """
@@ -79,7 +79,7 @@ def tick(writer):
     assert_all_before(by_pid(t)[pid], marks, marks[-1])
 
 
-def test_what_came_before_exec_is_over_although_the_process_lives(tmp_path):
+def test_a_recording_ends_at_exec_although_the_process_lives(tmp_path):
     body = """
 if __name__ == "__main__":
     code = "import sys; print(1, flush=True); sys.stdin.read()"

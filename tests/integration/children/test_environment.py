@@ -1,4 +1,4 @@
-"""Nothing that a program can see is changed by recording its child processes."""
+"""Recording child processes changes nothing that the program can see."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_what_the_program_sets_meanwhile_stays(monkeypatch):
     assert "GILSCOPE_CHILDREN" not in os.environ
 
 
-def test_a_trace_without_children_says_nothing_to_them(tmp_path):
+def test_a_trace_without_children_leaves_their_environment_alone(tmp_path):
     before = dict(os.environ)
     with gilscope.trace(tmp_path / "run.gilscope") as t:
         assert dict(os.environ) == before
@@ -72,7 +72,7 @@ def test_a_child_starts_as_it_would_without_us(tmp_path, own):
     assert ("site\n" in bare.stdout) == own
 
 
-def test_what_fails_in_a_sitecustomize_is_told_as_before(tmp_path):
+def test_an_error_in_a_sitecustomize_is_reported_as_before(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("1 / 0")
     environment = {"PYTHONPATH": str(tmp_path / "site")}

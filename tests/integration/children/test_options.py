@@ -1,4 +1,4 @@
-"""What a trace is told holds for its child processes too."""
+"""Child processes take over the options of their trace."""
 
 import json
 
@@ -7,22 +7,22 @@ import pytest
 import gilscope
 from tests.support.processes.families import by_pid, check_all, run
 
-TELL = "import sys; print(sys.getswitchinterval(), flush=True)"
+SHOW = "import sys; print(sys.getswitchinterval(), flush=True)"
 
 BEGIN = {
-    "fork": "pid = fork_and_tell()",
-    "fork of a fork": "pid = fork_and_tell(fork_and_tell)",
-    "new Python": "pid = new_python(TELL)",
+    "fork": "pid = fork_and_show()",
+    "fork of a fork": "pid = fork_and_show(fork_and_show)",
+    "new Python": "pid = new_python(SHOW)",
     "new Python of a new Python": "pid = new_python(NEW_PYTHON)",
     "fork of a new Python": "pid = new_python(FORK)",
 }
 
 PROGRAM = """
-TELL = {tell!r}
-NEW_PYTHON = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {{TELL!r}}])"
-FORK = f"import os; pid = os.fork()\\nif pid == 0:\\n    {{TELL}}\\nelse:\\n    os.waitpid(pid, 0)"
+SHOW = {show!r}
+NEW_PYTHON = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {{SHOW!r}}])"
+FORK = f"import os; pid = os.fork()\\nif pid == 0:\\n    {{SHOW}}\\nelse:\\n    os.waitpid(pid, 0)"
 
-def fork_and_tell(what=lambda: exec(TELL)):
+def fork_and_show(what=lambda: exec(SHOW)):
     if (pid := os.fork()) == 0:
         what()
         sys.exit()
@@ -30,7 +30,7 @@ def fork_and_tell(what=lambda: exec(TELL)):
     return pid
 
 def new_python(code):
-    # Without its warnings: since 3.12 it says of a fork that there are other threads, such as the sampler.
+    # Without its warnings: since 3.12 a fork warns of other threads, such as the sampler.
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
     process.wait()
     return process.pid
@@ -44,9 +44,9 @@ if __name__ == "__main__":
 """
 
 
-def told(folder, begin, options="", before="pass", inside="pass"):
+def traced(folder, begin, options="", before="pass", inside="pass"):
     """Run a program with a child; return its trace, and the switch interval of child and parent in s."""
-    parts = {"tell": TELL, "begin": BEGIN[begin], "options": options, "before": before, "inside": inside}
+    parts = {"show": SHOW, "begin": BEGIN[begin], "options": options, "before": before, "inside": inside}
     *child, parent = run(folder, PROGRAM.format(**parts)).stdout.splitlines()
     t = gilscope.load(folder / "run.gilscope")
     check_all(t)
@@ -54,13 +54,13 @@ def told(folder, begin, options="", before="pass", inside="pass"):
 
 
 def intervals_of(t):
-    """Return the switch intervals of a trace in nanoseconds, each with who set it."""
+    """Return the switch intervals of a trace in nanoseconds, each with its source."""
     return [(row["interval_ns"], row["source"]) for row in t.switch_intervals.to_pylist()]
 
 
 @pytest.mark.parametrize("begin", BEGIN)
 def test_all_options_reach_every_process(tmp_path, begin):
-    t, child, parent = told(tmp_path, begin, "edges='sampled', period=0.002, switch_interval=0.0005")
+    t, child, parent = traced(tmp_path, begin, "edges='sampled', period=0.002, switch_interval=0.0005")
     assert (child, parent) == (0.0005, 0.0005)
     assert len(t.children) == (2 if " of " in begin else 1)
     for one in (t, *t.children):
@@ -71,8 +71,8 @@ def test_all_options_reach_every_process(tmp_path, begin):
 
 
 @pytest.mark.parametrize("begin", BEGIN)
-def test_what_is_not_asked_for_is_left_alone(tmp_path, begin):
-    t, child, _ = told(tmp_path, begin)
+def test_options_that_are_not_given_have_their_defaults(tmp_path, begin):
+    t, child, _ = traced(tmp_path, begin)
     assert child == 0.005
     for one in (t, *t.children):
         assert (one.metadata["edges"], one.metadata["period_s"]) == ("exact", 0.01)
@@ -83,14 +83,18 @@ def test_what_is_not_asked_for_is_left_alone(tmp_path, begin):
     ("begin", "found"), [("fork", 0.002), ("fork of a fork", 0.002), ("new Python", 0.0005)]
 )
 def test_a_fork_has_the_interval_that_the_program_has_set(tmp_path, begin, found):
-    t, child, parent = told(tmp_path, begin, "switch_interval=0.0005", inside="sys.setswitchinterval(0.002)")
+    t, child, parent = traced(
+        tmp_path, begin, "switch_interval=0.0005", inside="sys.setswitchinterval(0.002)"
+    )
     assert (child, parent) == (found, 0.002)
     source = "start" if found == 0.002 else "trace argument"
     assert [intervals_of(one) for one in t.children] == [[(round(found * 1e9), source)]] * len(t.children)
 
 
 def test_a_fork_has_the_interval_of_the_trace_whatever_was_before(tmp_path):
-    _, child, parent = told(tmp_path, "fork", "switch_interval=0.0005", before="sys.setswitchinterval(0.002)")
+    _, child, parent = traced(
+        tmp_path, "fork", "switch_interval=0.0005", before="sys.setswitchinterval(0.002)"
+    )
     assert (child, parent) == (0.0005, 0.0005)
 
 

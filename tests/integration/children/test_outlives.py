@@ -1,4 +1,4 @@
-"""Child processes that are there when the trace is over."""
+"""Child processes that outlive the trace."""
 
 import inspect
 import json
@@ -58,7 +58,7 @@ AFTER = """
 
 @pytest.mark.parametrize("edges", ["exact", "sampled"])
 @pytest.mark.parametrize("begin", BEGIN)
-def test_one_that_outlives_the_trace_is_recorded_until_it_is_over(tmp_path, begin, edges):
+def test_a_child_that_outlives_the_trace_is_recorded_until_its_end(tmp_path, begin, edges):
     body = inspect.getsource(closing) + BEFORE + BEGIN[begin] + AFTER
     script = program(tmp_path, body)
     done = python("-W", "ignore", str(script), edges, cwd=tmp_path)
@@ -91,7 +91,7 @@ def times(t):
     return begin, begin + t.metadata["duration_ns"]
 
 
-def test_one_that_outlives_the_trace_starts_others_that_are_not_in_it(tmp_path):
+def test_children_of_one_that_outlives_the_trace_are_not_in_it(tmp_path):
     body = """
 if __name__ == "__main__":
     code = "import sys, subprocess; print(1, flush=True); sys.stdin.read(); " \\
