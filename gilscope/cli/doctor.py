@@ -90,13 +90,24 @@ def examine() -> int:
         except Exception as error:  # each check stands for itself, and the next one is still worth knowing
             status = 1
             print(f"no   {check.__name__.removeprefix('_check_')}: {error}", flush=True)
-    for sentence in _not_supported():
-        print(f"note {sentence}")
+    for note in notes(sys.version_info[:2]):
+        print(f"note {note}")
     return status
 
 
-def _not_supported() -> list[str]:
-    notes: list[str] = []
-    if sys.version_info >= (3, 12):
-        notes.append("interpreters with a GIL of their own (3.12+) are not traced; the main one's GIL is")
-    return notes
+def notes(version: tuple[int, int]) -> list[str]:
+    """Return the limits of tracing on a version of Python that no check above can show.
+
+    Args:
+        version: major and minor release.
+
+    Example:
+        >>> notes((3, 11))
+        []
+    """
+    if version < (3, 12):  # PEP 684 gave interpreters a GIL of their own
+        return []
+    return [
+        "interpreters with a GIL of their own (3.12+): a trace with exact edges records their GILs too, "
+        "at most 127 at a time; sampled edges and watches see only the main interpreter's GIL"
+    ]
