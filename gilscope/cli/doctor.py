@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import threading
-from collections.abc import Callable
 
 from gilscope.errors import GilscopeError
+
+NAME = "doctor"
+HELP = "prove that tracing works on this interpreter, and measure what it costs"
 
 _EVENTS = 2_000_000
 
@@ -27,7 +30,7 @@ def _check_sampled() -> str:
 
     proof = core.prove(probe=False, observe=True)
     how = "the interpreter's own flag" if proof["requested_flag"] else "what blocked threads sleep on"
-    return f"sampled edges: layout proven, waiting threads are told by {how}"
+    return f"sampled edges: layout proven, waiting threads are recognised by {how}"
 
 
 def _check_cost() -> str:
@@ -63,31 +66,32 @@ def _check_trace() -> str:
     )
 
 
-def examine() -> int:
+_CHECKS = (_check_interpreter, _check_exact, _check_sampled, _check_cost, _check_trace)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the command has no arguments."""
+    parser.epilog = "The exit status is 1 if a check failed."
+
+
+def execute(_args: argparse.Namespace) -> int:
     """Run every check and print what it found.
 
     Returns:
-        The exit status: 0 where traces with exact edges work, 1 where only sampled ones or none do.
+        The exit status: 0 if traces with exact edges work, 1 if only sampled ones or none do.
     """
     from gilscope.record.session import refuse_where_impossible
 
     status = 0
-    checks: list[Callable[[], str]] = [
-        _check_interpreter,
-        _check_exact,
-        _check_sampled,
-        _check_cost,
-        _check_trace,
-    ]
     try:
         refuse_where_impossible()
     except GilscopeError as error:
         print(f"no   {error}")
         return 1
-    for check in checks:
+    for check in _CHECKS:
         try:
             print(f"ok   {check()}", flush=True)
-        except Exception as error:  # each check stands for itself, and the next one is still worth knowing
+        except Exception as error:  # the result of the next check is still worth knowing
             status = 1
             print(f"no   {check.__name__.removeprefix('_check_')}: {error}", flush=True)
     for note in notes(sys.version_info[:2]):

@@ -9,19 +9,19 @@ import signal
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gilscope.errors import OptionError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gilscope.tracer import _Tracing
 
 
-def run(tracing: _Tracing, command: list[str], *, module: bool) -> int:
+def run_program(tracing: _Tracing, command: list[str], *, module: bool) -> int:
     """Run a program under a trace that lasts until the interpreter exits.
 
-    The trace goes on while the interpreter waits for the program's threads, as it does after any script,
-    and ends at exit. The exit status, `SystemExit` and uncaught exceptions are the program's own.
+    The trace includes the time in which the interpreter waits for the program's threads, as after any
+    script, and ends at exit. The exit status, `SystemExit` and uncaught exceptions are the program's own.
 
     Args:
         tracing: what `gilscope.trace` returned.
@@ -29,15 +29,15 @@ def run(tracing: _Tracing, command: list[str], *, module: bool) -> int:
         module: whether ``command[0]`` is a module.
 
     Raises:
-        OptionError: there is no such script.
+        OptionError: if the script does not exist.
     """
     if not module and not Path(command[0]).exists():
         raise OptionError(f"can't open file {command[0]!r}: no such script")
     sys.argv = list(command)
-    # Where python itself would put it; what stands there is the folder of the command gilscope, or "".
+    # As python itself does. Until now the entry is the folder of the command gilscope, or "".
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd() if module else str(Path(command[0]).resolve().parent)
-    atexit.register(_die_of_interrupt, interrupted := [])  # registered first, so called last
+    atexit.register(_end_by_interrupt, interrupted := [])  # registered first, so called last
     tracing.__enter__()
     try:
         if module:
@@ -49,14 +49,14 @@ def run(tracing: _Tracing, command: list[str], *, module: bool) -> int:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             interrupted.append(True)
-        error = error.with_traceback(_own_frames(error.__traceback__))
+        error = error.with_traceback(_without_our_frames(error.__traceback__))
         sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
 
-def _die_of_interrupt(interrupted: list[bool]) -> None:
-    """End as python does after an uncaught KeyboardInterrupt: by the signal, so that shells see it."""
+def _end_by_interrupt(interrupted: list[bool]) -> None:
+    """End the process by SIGINT, as python does after an uncaught KeyboardInterrupt: shells look for it."""
     if interrupted:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -80,8 +80,8 @@ def _run_script(script: str) -> None:
     exec(code, main.__dict__)
 
 
-def _own_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Return a traceback from the program's own first frame on."""
+def _without_our_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Return a traceback that begins with the first frame of the program."""
     ours = (__file__, runpy.__file__, "<frozen runpy>")
     while trace is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next

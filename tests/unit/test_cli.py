@@ -1,8 +1,170 @@
-"""The command line: what its arguments mean, and how its errors reach the user."""
+"""The command line: what its arguments mean, and how errors reach the user."""
+
+import argparse
+import signal
+import sys
 
 import pytest
 
-from gilscope.cli import doctor
+import gilscope
+from gilscope import cli
+from gilscope.cli import doctor, info
+from gilscope.errors import OptionError
+from gilscope.units import seconds, times
+from tests.support.drawn.traces import round_robin
+
+
+def parsed(*arguments):
+    return cli.make_parser().parse_args(arguments)
+
+
+def values(*arguments):
+    """Return the arguments of a command, without those that choose it."""
+    return {
+        name: value for name, value in vars(parsed(*arguments)).items() if name not in ("command", "execute")
+    }
+
+
+def refused(capsys, *arguments):
+    """Return what a command prints on stderr when it ends with status 2."""
+    try:
+        status = cli.main(arguments)
+    except SystemExit as end:  # argparse exits on its own
+        status = end.code
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    return err
+
+
+@pytest.fixture
+def handmade(tmp_path, monkeypatch):
+    """Let commands load a handmade trace; return the working directory they write to."""
+    t = gilscope.Trace(round_robin(3, 10).recording())
+    monkeypatch.setattr(gilscope, "load", lambda path: t)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", ["0.005", "5ms", "5000us", "5000000ns", "0.005s", "5e-3"])
+def test_seconds_reads_each_unit(text):
+    assert seconds(text) == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "soon", "5 parsecs", "1m", "5ms,6ms"])
+def test_seconds_refuses_what_is_not_a_duration(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not a duration; use 0\.001, 1ms or 500us"):
+        seconds(text)
+
+
+def test_times_are_separated_by_commas():
+    assert times("1ms,2ms,3") == [0.001, 0.002, 3.0]
+    with pytest.raises(argparse.ArgumentTypeError, match="'' is not a duration"):
+        times("1ms,")
+
+
+def test_each_command_has_a_module_of_its_own_and_a_help_text(capsys):
+    names = [command.NAME for command in cli.COMMANDS]
+    assert names == ["run", "report", "info", "view", "export", "compare", "sweep", "doctor"]
+    for command in cli.COMMANDS:
+        assert command.__name__ == f"gilscope.cli.{command.NAME}"
+        with pytest.raises(SystemExit) as end:
+            cli.main([command.NAME, "--help"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: gilscope {command.NAME} [-h]")
+
+
+def test_run_takes_options_of_the_trace_before_the_program_only():
+    found = values("run", "-o", "x", "--edges", "sampled", "--period", "2ms", "-q", "p.py", "-o", "--edges")
+    assert (found["path"], found["edges"], found["period"], found["quiet"]) == ("x", "sampled", 0.002, True)
+    assert found["script"] == ["p.py", "-o", "--edges"]
+    assert values("run", "--children", "-m", "pkg", "-q")["module"] == ["pkg", "-q"]
+    assert not values("run", "-m", "pkg", "-q")["quiet"]
+
+
+def test_usage_texts_show_the_program_and_each_option(capsys):
+    usage = " ".join(refused(capsys, "run", "--edges", "none").split())
+    assert "[--switch-interval TIME]" in usage
+    assert "(SCRIPT | -m MODULE) [ARG ...]" in usage
+    usage = " ".join(refused(capsys, "sweep").split())
+    assert "[--intervals TIMES]" in usage
+    assert "SCRIPT [-- ARG ...]" in usage
+
+
+@pytest.mark.parametrize("command", ["report", "info", "view", "export"])
+def test_commands_read_the_default_trace_or_one_that_is_named(command):
+    assert values(command)["trace"] == "trace.gilscope"
+    assert values(command, "other.gilscope")["trace"] == "other.gilscope"
+
+
+def test_view_and_export_take_a_window():
+    for command in ("view", "export"):
+        found = values(command, "--window", "1ms,2", "--max-slices", "7")
+        assert (found["window"], found["max_slices"]) == ([0.001, 2.0], 7)
+
+
+def test_compare_takes_repeats_of_both_programs():
+    found = values("compare", "a", "b", "c", "--after", "d", "e")
+    assert (found["before"], found["after"], found["more"]) == (["a", "b"], "c", ["d", "e"])
+
+
+def test_sweep_leaves_to_the_script_what_follows_two_dashes(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.sweep, "execute", lambda args: seen.append(args) or 0)
+    assert cli.main(["sweep", "p.py", "--repeats", "3", "--", "--repeats", "9", "--", "x"]) == 0
+    assert (seen[0].script, seen[0].repeats) == ("p.py", 3)
+    assert seen[0].program_arguments == ["--repeats", "9", "--", "x"]
+
+
+def test_errors_are_a_message_on_stderr_and_status_2(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.trace").write_text("")
+    for arguments, message in (
+        ((), "the following arguments are required: COMMAND"),
+        (("repot",), "invalid choice: 'repot'"),
+        (("run",), "gilscope: nothing to run: give a script, or -m and a module"),
+        (("run", "none.py"), "gilscope: can't open file 'none.py': no such script"),
+        (("run", "--period", "soon", "p.py"), "argument --period: 'soon' is not a duration"),
+        (("report", "no.trace"), "no.trace: no metadata.json in it"),
+        (("info", "none.gilscope"), "none.gilscope: no such trace"),
+        (("compare", "a.gilscope", "b.gilscope"), "a.gilscope: no such trace"),
+        (("sweep", "p.py", "--repeats", "0"), "gilscope: repeats must be"),
+    ):
+        assert message in refused(capsys, *arguments), arguments
+
+
+@pytest.mark.usefixtures("handmade")
+def test_options_that_need_a_trace_are_checked(capsys):
+    assert "add --html FILE" in refused(capsys, "report", "--source")
+    assert "expected two times with a comma between them, got 1" in refused(capsys, "export", "--window", "1")
+    assert "the trace cannot be written" in refused(capsys, "report", "--html", "no/such/folder.html")
+
+
+def test_control_characters_of_a_message_are_not_sent_to_the_terminal(capsys, monkeypatch):
+    def fail(_args):
+        raise OptionError("a\x1b[2J\nb")
+
+    monkeypatch.setattr(info, "execute", fail)
+    assert refused(capsys, "info") == "gilscope: a\\x1b[2J\nb\n"
+
+
+def test_an_interrupt_ends_with_the_status_that_shells_expect(monkeypatch):
+    def interrupted(_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info, "execute", interrupted)
+    assert cli.main(["info"]) == 128 + signal.SIGINT
+
+
+def test_after_a_broken_pipe_output_goes_nowhere(monkeypatch, tmp_path):
+    def broken(_args):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(info, "execute", broken)
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert cli.main(["info"]) == 1
+        print("late", file=out, flush=True)
+    assert (tmp_path / "out").read_text() == ""
 
 
 @pytest.mark.parametrize("version", [(3, 12), (3, 13), (3, 14), (3, 15)])
