@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from gilscope.record.marking import Marker, Region
     from gilscope.record.session import Session
+    from gilscope.stacks import Weight
     from gilscope.tables.stored import Tables
     from gilscope.viztracer.reportlanes import GilLanes
 
     StrPath = str | os.PathLike[str]
     Window = tuple[float, float] | None
     Flows = Literal["auto"] | bool
-    Weight = Literal["held", "inflicted", "waited"]
 
 
 def _table(name: str, doc: str) -> property:
@@ -278,7 +278,11 @@ class Trace:
         Raises:
             OptionError: if the path ends in something else, or another argument cannot be used.
         """
-        left_out = self.write_timeline(path, window=window, max_slices=max_slices, flows=flows)
+        from gilscope import export
+
+        left_out = export.write(
+            self._tables, path, among=["viztracer"], window=window, max_slices=max_slices, flows=flows
+        )
         if left_out is not None:
             warn_user(left_out)
         return Path(path)
@@ -305,9 +309,9 @@ class Trace:
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     t.to_speedscope(f"{folder}/run.speedscope.json", weight="inflicted")
         """
-        from gilscope.stacks.flames import speedscope
+        from gilscope import export
 
-        speedscope(self._tables, path, weight)
+        export.write(self._tables, path, format="speedscope", weight=weight)
 
     def to_flamegraph(self, path: StrPath, weight: Weight = "held") -> None:
         """Draw stacks with exact weights; the width of a frame is its duration.
@@ -324,20 +328,9 @@ class Trace:
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     t.to_flamegraph(f"{folder}/run.svg")
         """
-        from gilscope.stacks.flames import flamegraph
+        from gilscope import export
 
-        flamegraph(self._tables, path, weight)
-
-    def write_timeline(self, path: StrPath, *, merge: bool = False, **options: Any) -> str | None:
-        """Do as `to_viztracer` or, to ``merge``, `merge_into`; return a sentence about what was left out."""
-        from gilscope import viztracer
-        from gilscope.progress import progress_bar
-
-        write = viztracer.merge_into if merge else viztracer.export
-        tables = self._tables
-        rows = sum(t.intervals.num_rows for t in (tables, *tables.children))
-        with progress_bar("writing the timeline", rows) as done:
-            return write(tables, path, progress=done, **options)
+        export.write(self._tables, path, among=["flamegraph", "collapsed"], weight=weight)
 
     def merge_into(
         self, path: StrPath, *, window: Window = None, max_slices: int | None = None, flows: Flows = "auto"
@@ -356,7 +349,10 @@ class Trace:
             OptionError: as in `to_viztracer`.
             TraceFormatError: if there is no such report.
         """
-        left_out = self.write_timeline(path, merge=True, window=window, max_slices=max_slices, flows=flows)
+        from gilscope import export
+
+        options: dict[str, Any] = {"window": window, "max_slices": max_slices, "flows": flows}
+        left_out = export.write(self._tables, path, format="viztracer", merge=True, **options)
         if left_out is not None:
             warn_user(left_out)
         return Path(path)
@@ -377,9 +373,10 @@ class Trace:
             port: port on 127.0.0.1; 0 picks a free one.
             open_browser: open the page; the address is printed in any case.
         """
+        from gilscope import export
         from gilscope.viztracer.viewer import show
 
-        write = partial(self.write_timeline, window=window, max_slices=max_slices)
+        write = partial(export.write, self._tables, window=window, max_slices=max_slices)
         show(write, port=port, open_browser=open_browser)
 
     def viz_plugin(self) -> GilLanes:

@@ -6,28 +6,63 @@ import argparse
 import sys
 
 import gilscope
+from gilscope import export
 from gilscope.cli.arguments import add_trace, add_window, window_of
+from gilscope.stacks import WEIGHTS
 
 NAME = "export"
-HELP = "write the timeline as a file for vizviewer"
+HELP = "write a trace as a file for another tool: timeline, flame graph, stacks or page"
+
+_DEFAULT_FORMAT = "viztracer"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the trace, the file, and the part to write."""
+    """Add the trace, the file and its format, and what to write."""
     add_trace(parser)
-    parser.add_argument("-o", "--output", default="timeline.json.gz", help="ends in .json or .json.gz")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _formats()
+    default = export.FORMATS[_DEFAULT_FORMAT].default
+    parser.add_argument(
+        "-o", "--output", help=f"file to write (default: {default}); its suffix chooses the format"
+    )
+    parser.add_argument("--format", choices=export.FORMATS, help="format to write, whatever the suffix")
     add_window(parser)
     parser.add_argument(
-        "--merge", action="store_true", help="add the lanes to the report of VizTracer at OUTPUT"
+        "--merge",
+        action="store_true",
+        default=None,
+        help="add to the report of VizTracer at OUTPUT",
     )
+    parser.add_argument("--weight", choices=WEIGHTS, help=f"what stacks weigh: {_weights()} (default: held)")
+    parser.add_argument("--source", action="store_true", default=None, help="show lines of code on the page")
+
+
+def _formats() -> str:
+    lines = ["formats, their suffixes and their options:"]
+    for name, kind in export.FORMATS.items():
+        options = " ".join(f"--{option.replace('_', '-')}" for option in kind.options if option != "flows")
+        lines += [f"  {name:<12}{', '.join(kind.suffixes)}: {kind.content}", f"  {'':<12}{options}"]
+    return "\n".join(lines)
+
+
+def _weights() -> str:
+    return "; ".join(f"{name}: {meaning}" for name, meaning in WEIGHTS.items())
 
 
 def execute(args: argparse.Namespace) -> int:
     """Write the file and print its path."""
-    left_out = gilscope.load(args.trace).write_timeline(
-        args.output, merge=args.merge, window=window_of(args), max_slices=args.max_slices
+    output = args.output or export.FORMATS[args.format or _DEFAULT_FORMAT].default
+    left_out = export.write(
+        gilscope.load(args.trace)._tables,
+        output,
+        format=args.format,
+        merge=args.merge,
+        window=window_of(args),
+        max_slices=args.max_slices,
+        weight=args.weight,
+        source=args.source,
     )
     if left_out is not None:
         print(f"gilscope: {left_out}", file=sys.stderr)
-    print(args.output)
+    print(output)
     return 0

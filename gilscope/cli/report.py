@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
 import gilscope
+from gilscope import export
 from gilscope.cli.arguments import add_trace
 from gilscope.errors import OptionError
-from gilscope.tables.files import write_error
 
 NAME = "report"
 HELP = "report which threads ran, which waited, and what the hand-offs cost"
@@ -32,7 +31,9 @@ def execute(args: argparse.Namespace) -> int:
     """Print the report, or write the page and print its path."""
     t = gilscope.load(args.trace)
     if args.html:
-        return _write_page(t, Path(args.html), source=args.source)
+        export.write(t._tables, args.html, format="html", source=args.source)
+        print(args.html)
+        return 0
     if args.source:
         raise OptionError("--source shows lines of code on a page: add --html FILE")
     if args.json:
@@ -42,14 +43,4 @@ def execute(args: argparse.Namespace) -> int:
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(text.text(t._tables, color=color).rstrip())
-    return 0
-
-
-def _write_page(t: gilscope.Trace, path: Path, *, source: bool) -> int:
-    page = t.report("html", source=source)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise write_error(path, error) from error
-    print(path)
     return 0

@@ -123,3 +123,13 @@ def replacing(target: Path) -> Iterator[Sink]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; lone surrogates of undecodable names become ``?``.
+
+    Raises:
+        TraceWriteError: if it cannot be written.
+    """
+    with write_errors(target, "file"), replacing(target) as file:
+        file.write(text.encode("utf-8", "replace"))

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gilscope.viztracer.files import SUFFIXES, export
+    from gilscope.viztracer.files import export
     from gilscope.viztracer.lanes import FIRST_TID
     from gilscope.viztracer.merge import merge_into
     from gilscope.viztracer.selection import MOST_SLICES
 
-__all__ = ["FIRST_TID", "MOST_SLICES", "SUFFIXES", "export", "merge_into"]
+__all__ = ["FIRST_TID", "MOST_SLICES", "export", "merge_into"]
 
 _MODULES = {
     "FIRST_TID": "lanes",
     "MOST_SLICES": "selection",
-    "SUFFIXES": "files",
     "export": "files",
     "merge_into": "merge",
 }

@@ -6,21 +6,43 @@ import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gilscope.errors import OptionError
+from gilscope.progress import progress_bar
 from gilscope.tables.files import replacing, write_errors
 from gilscope.tables.stored import Tables
 from gilscope.viztracer import text
+from gilscope.viztracer.merge import merge_into
 from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.timeline import Flows, Timeline
 
 if TYPE_CHECKING:
     from gilscope.tables.files import Sink
 
-SUFFIXES = (".json", ".json.gz")
-
 _VIZTRACER_VERSION = "1.1.1"
+
+
+def write(
+    recording: Tables, path: str | os.PathLike[str], *, merge: bool = False, **options: Any
+) -> str | None:
+    """Write a timeline, or merge it into the report at the path, and show a progress bar on terminals.
+
+    Args:
+        recording: a finished trace.
+        path: the file.
+        merge: add the lanes to a report of VizTracer.
+        **options: of `export` or `gilscope.viztracer.merge_into`.
+
+    Returns:
+        What was left out, in a sentence, or None.
+
+    Raises:
+        GilscopeError: see these functions.
+    """
+    put = merge_into if merge else export
+    rows = sum(one.intervals.num_rows for one in (recording, *recording.children))
+    with progress_bar("writing the timeline", rows) as done:
+        return put(recording, path, progress=done, **options)
 
 
 def export(
@@ -44,7 +66,7 @@ def export(
 
     Args:
         recording: a finished trace. Each thread's intervals are expected in order of time.
-        path: where to write: a name ending in ``.json``, or ``.json.gz`` (about seven times smaller).
+        path: where to write: JSON, packed if the name ends in ``.gz`` (about seven times smaller).
         window: first and last second to show, since the beginning of the trace; None for all of it.
         max_slices: the most intervals to show; None for two million. Of a longer trace it is the stretch
             in which threads waited longest.
@@ -55,9 +77,9 @@ def export(
         What was left out, in a sentence; None where all that was asked for is in the file.
 
     Raises:
-        OptionError: the path ends in something else, or another argument cannot be used.
-        TraceWriteError: the file cannot be written.
-        TraceFormatError: the recording is damaged.
+        OptionError: if an argument cannot be used.
+        TraceWriteError: if the file cannot be written.
+        TraceFormatError: if the recording is damaged.
 
     Example:
         >>> import json, tempfile
@@ -71,11 +93,6 @@ def export(
         {'name': 'python'}
     """
     target = Path(path)
-    if not target.name.endswith(SUFFIXES):
-        raise OptionError(
-            f"{target}: the timeline is JSON, so its name must end in {' or '.join(SUFFIXES)} "
-            f"(for instance {target.with_suffix('.json.gz').name})"
-        )
     with write_errors(target), replacing(target) as file:
         shown = timelines(recording, window, max_slices, flows, progress)
         _write(shown, file)

@@ -17,7 +17,6 @@ from gilscope.errors import OptionError, TraceFormatError
 from gilscope.tables.files import replacing, write_errors
 from gilscope.tables.stored import Tables
 from gilscope.viztracer import text
-from gilscope.viztracer.files import SUFFIXES
 from gilscope.viztracer.lanes import meta
 from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.selection import choose
@@ -26,6 +25,7 @@ from gilscope.viztracer.timeline import Flows, Timeline
 if TYPE_CHECKING:
     from gilscope.tables.files import Sink
 
+_REPORT_SUFFIXES = (".json", ".json.gz")
 _PIECE = 1 << 20
 _HEAD = re.compile(rb'\s*\{\s*"traceEvents"\s*:\s*\[\s*')
 
@@ -66,10 +66,10 @@ def merge_into(
         TraceWriteError: the file cannot be written.
     """
     target = Path(path)
-    if not target.name.endswith(SUFFIXES):
+    if not target.name.endswith(_REPORT_SUFFIXES):
         raise OptionError(
-            f"{target}: expected a report of VizTracer whose name ends in {' or '.join(SUFFIXES)}; save it "
-            "as one of those (VizTracer(output_file=...), or viztracer -o)"
+            f"{target}: expected a report of VizTracer whose name ends in {' or '.join(_REPORT_SUFFIXES)}; "
+            "save it as one of those (VizTracer(output_file=...), or viztracer -o)"
         )
     shown = timelines(recording, window, max_slices, flows, progress)
     try:

@@ -1,16 +1,19 @@
 """The command line: what its arguments mean, and how errors reach the user."""
 
 import argparse
+import gzip
 import signal
 import sys
 
 import pytest
 
 import gilscope
-from gilscope import cli
+from gilscope import cli, export
 from gilscope.cli import doctor, info
 from gilscope.errors import OptionError
+from gilscope.stacks import WEIGHTS
 from gilscope.units import seconds, times
+from tests.support.drawn.rows import Site
 from tests.support.drawn.traces import round_robin
 
 
@@ -39,7 +42,11 @@ def refused(capsys, *arguments):
 @pytest.fixture
 def handmade(tmp_path, monkeypatch):
     """Let commands load a handmade trace; return the working directory they write to."""
-    t = gilscope.Trace(round_robin(3, 10).recording())
+    trace = round_robin(3, 10)
+    sites = [Site(0, None, "main", "/app/main.py", 7, 1), Site(1, 0, "spin", "/app/main.py", 3, 1)]
+    intervals = [interval._replace(site=1) for interval in trace.intervals]
+    tables = trace.but(sites=sites, intervals=intervals).recording(pid=4301, start_monotonic_ns=0)
+    t = gilscope.Trace(tables)
     monkeypatch.setattr(gilscope, "load", lambda path: t)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -136,7 +143,7 @@ def test_errors_are_a_message_on_stderr_and_status_2(capsys, tmp_path, monkeypat
 def test_options_that_need_a_trace_are_checked(capsys):
     assert "add --html FILE" in refused(capsys, "report", "--source")
     assert "expected two times with a comma between them, got 1" in refused(capsys, "export", "--window", "1")
-    assert "the trace cannot be written" in refused(capsys, "report", "--html", "no/such/folder.html")
+    assert "the file cannot be written" in refused(capsys, "report", "--html", "no/such/folder.html")
 
 
 def test_control_characters_of_a_message_are_not_sent_to_the_terminal(capsys, monkeypatch):
@@ -165,6 +172,95 @@ def test_after_a_broken_pipe_output_goes_nowhere(monkeypatch, tmp_path):
         assert cli.main(["info"]) == 1
         print("late", file=out, flush=True)
     assert (tmp_path / "out").read_text() == ""
+
+
+def starts(path):
+    """Return how a file begins."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        return file.read(200).decode()
+
+
+BEGINNINGS = {
+    "t.json": '{"traceEvents":[',
+    "t.json.gz": '{"traceEvents":[',
+    "t.speedscope.json": '{"$schema":"https://www.speedscope.app',
+    "t.txt": "t",
+    "t.svg": "<svg ",
+    "t.html": "<!DOCTYPE html>",
+}
+
+
+def test_every_suffix_of_the_registry_is_tried_here():
+    suffixes = {suffix for kind in export.FORMATS.values() for suffix in kind.suffixes}
+    assert {name.removeprefix("t") for name in BEGINNINGS} == suffixes
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_export_writes_each_format_by_its_suffix(capsys, handmade, name):
+    assert cli.main(["export", "-o", name]) == 0
+    assert capsys.readouterr().out == f"{name}\n"
+    assert starts(handmade / name).startswith(BEGINNINGS[name])
+    assert [file.name for file in handmade.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", export.FORMATS)
+def test_a_format_by_name_beats_the_suffix(handmade, name):
+    assert cli.main(["export", "-o", "out.svg", "--format", name]) == 0
+    suffix = export.FORMATS[name].suffixes[0]
+    assert starts(handmade / "out.svg").startswith(BEGINNINGS[f"t{suffix}"])
+
+
+def test_without_a_name_a_format_has_its_own(capsys, handmade):
+    assert cli.main(["export"]) == 0
+    assert cli.main(["export", "--format", "flamegraph"]) == 0
+    assert capsys.readouterr().out == "timeline.json.gz\nflamegraph.svg\n"
+    assert {file.name for file in handmade.iterdir()} == {"timeline.json.gz", "flamegraph.svg"}
+
+
+def test_an_unknown_format_or_suffix_names_all_that_there_are(capsys, handmade):
+    printed = refused(capsys, "export", "--format", "pprof")
+    assert all(name in printed for name in export.FORMATS)
+    printed = refused(capsys, "export", "-o", "run.pprof")
+    assert "run.pprof: expected a file name that ends in .json or .json.gz (viztracer), .s" in printed
+    assert all(f"({name})" in printed for name in export.FORMATS)
+    assert list(handmade.iterdir()) == []
+    with pytest.raises(OptionError, match=r"format must be one of 'viztracer', .*, not 'pprof'"):
+        export.write(gilscope.load("t")._tables, "run.pprof", format="pprof")
+
+
+def test_the_weight_chooses_what_stacks_add_up_to(handmade):
+    totals = {}
+    for weight in WEIGHTS:
+        assert cli.main(["export", "-o", "t.txt", "--weight", weight]) == 0
+        lines = (handmade / "t.txt").read_text().splitlines()
+        totals[weight] = sum(int(line.rpartition(" ")[2]) for line in lines)
+    rows = gilscope.load("t").intervals.to_pylist()
+    for weight, state in (("held", "run"), ("waited", "wait")):
+        assert totals[weight] == sum(row["duration_ns"] for row in rows if row["state"] == state)
+    assert 0 < totals["inflicted"] < totals["waited"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "takers"),
+    [
+        ("t.svg", ["--merge"], "merge is an option of viztracer; t.svg is written as flamegraph"),
+        ("t.html", ["--window", "0,1ms"], "window is an option of viztracer; t.html is written as html"),
+        (
+            "t.json",
+            ["--weight", "held"],
+            "weight is an option of speedscope, collapsed, flamegraph; t.json",
+        ),
+        ("t.txt", ["--source"], "source is an option of html; t.txt is written as collapsed"),
+    ],
+)
+@pytest.mark.usefixtures("handmade")
+def test_options_of_another_format_are_refused(capsys, name, option, takers):
+    assert takers in refused(capsys, "export", "-o", name, *option)
+
+
+def test_export_reports_what_a_timeline_leaves_out(capsys, handmade):
+    assert cli.main(["export", "-o", "t.json", "--max-slices", "10"]) == 0
+    assert "intervals are more than 10, so the timeline shows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("version", [(3, 12), (3, 13), (3, 14), (3, 15)])

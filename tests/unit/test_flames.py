@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gilscope
 from gilscope.errors import OptionError, TraceWriteError
-from gilscope.stacks import flames
+from gilscope.stacks import flamegraph, speedscope
 from tests.support.drawn.rows import Site
 from tests.support.drawn.traces import calm, round_robin, traces
 from tests.support.oracles.sites import located
@@ -42,7 +43,7 @@ def expected(trace, weight):
 @given(traces(lossy=False).flatmap(located), a_weight)
 def test_speedscope_weighs_what_the_tables_say(tmp_path_factory, trace, weight):
     file = tmp_path_factory.mktemp("flames") / "run.speedscope.json"
-    flames.speedscope(trace.recording(), file, weight)
+    speedscope.write(trace.recording(), file, weight)
 
     content = json.loads(file.read_text())
     frames = [(f["name"], f.get("file"), f.get("line")) for f in content["shared"]["frames"]]
@@ -63,7 +64,7 @@ def test_speedscope_weighs_what_the_tables_say(tmp_path_factory, trace, weight):
 @given(traces(lossy=False).flatmap(located), a_weight)
 def test_collapsed_stacks_add_up(tmp_path_factory, trace, weight):
     file = tmp_path_factory.mktemp("flames") / "run.txt"
-    flames.flamegraph(trace.recording(), file, weight)
+    flamegraph.write_collapsed(trace.recording(), file, weight)
 
     lines = file.read_text().splitlines()
     assert sum(int(line.rsplit(" ", 1)[1]) for line in lines) == sum(expected(trace, weight).values())
@@ -89,7 +90,7 @@ def boxes(file):
 
 def test_each_frame_stands_on_its_caller(tmp_path):
     trace = with_stacks(("main", "/app/main.py", 7), ("spin", "/app/main.py", 3))
-    flames.flamegraph(trace.recording(), tmp_path / "run.svg", "held")
+    flamegraph.write_svg(trace.recording(), tmp_path / "run.svg", "held")
 
     found = boxes(tmp_path / "run.svg")
 
@@ -104,9 +105,9 @@ def test_each_frame_stands_on_its_caller(tmp_path):
 def test_names_cannot_inject_into_a_picture_or_its_stacks(tmp_path):
     evil = "</title><script>alert(1)</script>\n;\x00\x1b[31m"
     trace = with_stacks(function=evil, file=evil)
-    for name in ("run.svg", "run.txt"):
-        flames.flamegraph(trace.recording(), tmp_path / name, "held")
-    flames.speedscope(trace.recording(), tmp_path / "run.json", "held")
+    flamegraph.write_svg(trace.recording(), tmp_path / "run.svg", "held")
+    flamegraph.write_collapsed(trace.recording(), tmp_path / "run.txt", "held")
+    speedscope.write(trace.recording(), tmp_path / "run.json", "held")
 
     assert "<script" not in (tmp_path / "run.svg").read_text()
     ElementTree.parse(tmp_path / "run.svg")
@@ -114,16 +115,16 @@ def test_names_cannot_inject_into_a_picture_or_its_stacks(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["profiles"]
 
 
-def test_what_cannot_be_written_is_said_in_words(tmp_path):
+def test_errors_explain_what_cannot_be_written(tmp_path):
     t = with_stacks().recording()
-    with pytest.raises(OptionError, match=r"\.svg .* or \.txt"):
-        flames.flamegraph(t, tmp_path / "run.png", "held")
-    with pytest.raises(OptionError, match="weight must be one of"):
-        flames.flamegraph(t, tmp_path / "run.svg", "spent")
+    with pytest.raises(OptionError, match=r"run\.png: expected .* in \.svg \(flamegraph\), \.txt \(coll"):
+        gilscope.Trace(t).to_flamegraph(tmp_path / "run.png")
+    with pytest.raises(OptionError, match="weight must be one of 'held', 'inflicted', 'waited', not 'spent'"):
+        flamegraph.write_svg(t, tmp_path / "run.svg", "spent")
     with pytest.raises(TraceWriteError, match="the file cannot be written"):
-        flames.speedscope(t, tmp_path / "nowhere" / "run.json", "held")
+        speedscope.write(t, tmp_path / "nowhere" / "run.json", "held")
     with pytest.raises(OptionError, match="record it with exact edges and sites=True"):
-        flames.speedscope(round_robin(2, 2).recording(), tmp_path / "run.json", "held")
+        speedscope.write(round_robin(2, 2).recording(), tmp_path / "run.json", "held")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,6 +132,7 @@ def test_ten_thousand_stacks_are_drawn_in_a_picture_of_bounded_size(tmp_path):
     trace = round_robin(2, 500)
     sites = [CUT, *(Site(i, (i - 1) // 2 or None, f"f{i}", "/app/main.py", i, 1) for i in range(1, 5000))]
     intervals = [i._replace(site=n % 4999 + 1) for n, i in enumerate(trace.intervals)]
-    flames.flamegraph(trace.but(sites=sites, intervals=intervals).recording(), tmp_path / "run.svg", "held")
+    recording = trace.but(sites=sites, intervals=intervals).recording()
+    flamegraph.write_svg(recording, tmp_path / "run.svg", "held")
 
     assert (tmp_path / "run.svg").stat().st_size < 4_000_000

@@ -23,6 +23,7 @@ ROOMS = [
     {"plots"},
     {"viztracer", "stacks"},
     {"report"},
+    {"export"},
     {"record"},
     {"traces"},
     {"tracer"},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import gilscope
 from gilscope.errors import OptionError, TraceFormatError, TraceWriteError
 from gilscope.viztracer import export
 from tests.support.drawn import timelines
@@ -50,8 +51,9 @@ def test_progress_tells_the_rows_written_so_far(target: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run", "run.html", "run.JSON", "run.gz", "run.pftrace", "json"])
 def test_other_suffixes_are_refused_by_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OptionError, match=r"must end in \.json or \.json\.gz"):
-        export(timelines.recording(ROWS), tmp_path / name)
+    t = gilscope.Trace(timelines.recording(ROWS))
+    with pytest.raises(OptionError, match=r"ends in \.json or \.json\.gz \(viztracer\)$"):
+        t.to_viztracer(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
