@@ -113,7 +113,7 @@ def _unseen(call: Callable[[], None]) -> None:
     if "viztracer" not in sys.modules:
         call()
         return
-    from gilscope.viztracer.reportlanes import unseen
+    from gilscope.viztracer.plugin import unseen
 
     unseen(call)
 

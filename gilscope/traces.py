@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gilscope.record.session import Session
     from gilscope.stacks import Weight
     from gilscope.tables.stored import Tables
-    from gilscope.viztracer.reportlanes import GilLanes
+    from gilscope.viztracer.plugin import GilLanes
 
     StrPath = str | os.PathLike[str]
     Window = tuple[float, float] | None
@@ -64,9 +64,9 @@ class Trace:
 
         self._session, self._marker = session, Marker(session.recording)
         if "viztracer" in sys.modules:
-            from gilscope.viztracer import reportlanes
+            from gilscope.viztracer import plugin
 
-            reportlanes.join(self.viz_plugin)
+            plugin.join(self.viz_plugin)
 
     def _finish(self, tables: Tables) -> None:
         if self._in_reports:
@@ -391,7 +391,7 @@ class Trace:
             >>> with gilscope.trace(None) as t:
             ...     tracer = VizTracer(plugins=[t.viz_plugin()], verbose=0)
         """
-        from gilscope.viztracer.reportlanes import GilLanes
+        from gilscope.viztracer.plugin import GilLanes
 
         self._in_reports = True
         return GilLanes(lambda: [self._so_far()])

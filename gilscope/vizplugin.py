@@ -17,14 +17,14 @@ from gilscope.record.options import add_arguments, values_of
 from gilscope.tables.stored import Tables
 from gilscope.tracer import trace
 from gilscope.traces import Trace
-from gilscope.viztracer.reportlanes import GilLanes, warn
+from gilscope.viztracer.plugin import GilLanes, warn
 
 
 def get_vizplugin(text: str) -> Recorder:
     """Return the plugin; VizTracer calls this.
 
     Args:
-        text: what the user gave behind ``--plugins``: the module's name, and options of ours.
+        text: the argument of ``--plugins``: the name of this module, and options.
 
     Example:
         >>> get_vizplugin("gilscope.vizplugin --period 1ms").support_version()
@@ -49,23 +49,23 @@ class Recorder(GilLanes):
         self._trace: Trace | None = None
         self._finished: list[Trace] = []
         self._saved = False
-        util.register_after_fork(self, Recorder._go_on_in_child)
+        util.register_after_fork(self, Recorder._continue_in_child)
 
     def _recorded(self) -> list[Tables]:
         self._saved = True
         return [trace._tables for trace in self._finished]
 
-    def hear(self, when: str | None) -> dict[str, Any]:
-        """Start, stop, and hand over with VizTracer."""
+    def handle_event(self, when: str | None) -> dict[str, Any]:
+        """Start and stop with VizTracer, and add the lanes before it saves."""
         if when == "pre-start":
             self._start()
         elif when == "post-stop":
             self._stop()
-        return super().hear(when)
+        return super().handle_event(when)
 
     def _start(self) -> None:
         if self._saved or os.getpid() != self._pid:
-            # What VizTracer collects from here on goes into another report.
+            # VizTracer collects from here on for another report.
             self._forget()
         try:
             self._tracing = trace(None, quiet=True, **self._options)
@@ -84,16 +84,16 @@ class Recorder(GilLanes):
         self._tracing = self._trace = None
         self._finished, self._saved, self._pid = [], False, os.getpid()
 
-    def _go_on_in_child(self) -> None:
-        """Record the child of a fork too, in which VizTracer goes on without a word to its plugins."""
+    def _continue_in_child(self) -> None:
+        """Record a forked child too: VizTracer continues there without a message to its plugins."""
         if os.getpid() == self._pid:
-            return  # it has started anew, and has said so
+            return  # VizTracer has started again there, with a message
         collecting = self._tracing is not None
         self._forget()
         if collecting:
             self._start()
 
     def end(self) -> None:
-        """Drop what has been recorded: its folders go with it."""
+        """Delete what has been recorded, with its folders."""
         self._stop()
         self._forget()

@@ -1,10 +1,10 @@
 """The timeline: a recording as the Chrome-trace JSON that VizTracer's viewer opens, alone or merged.
 
-Every thread has one lane of slices named ``run`` and ``wait``, every GIL one that says who held it. Lanes are
-virtual threads (tids no Linux thread can have), so merging with a VizTracer report never puts a GIL
-slice between function slices.
+Each thread has a lane of ``run`` and ``wait`` slices, and each GIL a lane that shows its holder. Lanes are
+virtual threads, with tids that no Linux thread can have, so a merged report never has a GIL slice between
+function slices.
 
-Times are ``CLOCK_MONOTONIC`` in microseconds, VizTracer's own time base, printed from whole nanoseconds.
+Times are ``CLOCK_MONOTONIC`` in microseconds, as in VizTracer's reports, printed from whole nanoseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when first used: they import pyarrow, which a trace that begins beside a VizTracer must not.
+    # Loaded when first used: they import pyarrow, which a trace that begins beside a VizTracer must not do.
     if name in _MODULES:
         import importlib
 

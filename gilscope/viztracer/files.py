@@ -1,4 +1,4 @@
-"""Timelines as files: written whole or not at all."""
+"""Writes timelines as files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gilscope.progress import progress_bar
 from gilscope.tables.files import replacing, write_errors
 from gilscope.tables.stored import Tables
-from gilscope.viztracer import text
+from gilscope.viztracer import jsontext
 from gilscope.viztracer.merge import merge_into
 from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.timeline import Flows, Timeline
@@ -57,24 +57,24 @@ def export(
     """Write the timeline of a recording as a file for ``vizviewer``.
 
     The file appears whole or not at all, and replaces one of the same name. Each thread has a lane with the
-    rows of the ``intervals`` table as slices, and each GIL one of who held it. Within a lane slices never
-    overlap, not even by 1 ns: the viewer would drop one. Child processes that were recorded
-    too are in it, each with its own lanes.
+    rows of the ``intervals`` table as slices, and each GIL has a lane with its holders. Within a lane slices
+    never overlap, not even by 1 ns: the viewer would drop one. Recorded child processes are in the same file,
+    each with its own lanes.
 
-    Starts are exact to the nanosecond, and so are durations unless the host has been up for 101 days: the
-    viewer then rounds times to 2 ns (4 ns after 208 days, and so on), and durations are rounded with them.
+    Starts are exact to the nanosecond. So are durations, unless the host has been up for 101 days: from then
+    on the viewer rounds times to 2 ns (4 ns after 208 days, and so on), and durations with them.
 
     Args:
         recording: a finished trace. Each thread's intervals are expected in order of time.
         path: where to write: JSON, packed if the name ends in ``.gz`` (about seven times smaller).
         window: first and last second to show, since the beginning of the trace; None for all of it.
-        max_slices: the most intervals to show; None for two million. Of a longer trace it is the stretch
-            in which threads waited longest.
-        flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
+        max_slices: the maximum number of intervals to show; None for two million. A longer trace is cut to
+            the stretch in which threads waited longest.
+        flows: whether hand-offs are arrows; ``"auto"``: if there are at most 100,000.
         progress: called after each step with the number of intervals read so far.
 
     Returns:
-        What was left out, in a sentence; None where all that was asked for is in the file.
+        What was left out, in a sentence; None if nothing was.
 
     Raises:
         OptionError: if an argument cannot be used.
@@ -96,13 +96,13 @@ def export(
     with write_errors(target), replacing(target) as file:
         shown = timelines(recording, window, max_slices, flows, progress)
         _write(shown, file)
-    return shown[0].part.said
+    return shown[0].part.left_out
 
 
 def _write(shown: list[Timeline], file: Sink) -> None:
     file.write(b'{"traceEvents":[\n')
     names = [record for timeline in shown for record in (timeline.process_name(), *timeline.lane_names())]
-    file.write(text.utf8(",\n".join(map(text.dumps, names))))
+    file.write(jsontext.utf8(",\n".join(map(jsontext.dumps, names))))
     for piece in chain.from_iterable(timeline.events() for timeline in shown):
         file.write(piece)
     keys = {
@@ -110,4 +110,4 @@ def _write(shown: list[Timeline], file: Sink) -> None:
         "file_info": {"files": {}, "functions": {}},
         "gilscope": shown[0].facts(),
     }
-    file.write(text.utf8(f"\n],{text.dumps(keys)[1:]}\n"))
+    file.write(jsontext.utf8(f"\n],{jsontext.dumps(keys)[1:]}\n"))

@@ -1,7 +1,7 @@
-"""The lanes of a timeline: one per GIL for its holder, one per thread, and those of a thread's regions.
+"""The lanes of a timeline: one per GIL for its holder, one per thread, and sublanes for a thread's regions.
 
-Lanes are virtual threads, with tids that no Linux thread can have: merged with a VizTracer report, a GIL
-slice never stands between function slices.
+Lanes are virtual threads, with tids that no Linux thread can have: a merged report never has a GIL slice
+between function slices.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from gilscope.tables.arrays import column, strings
 from gilscope.tables.stored import Tables
+from gilscope.viztracer.jsontext import CONTROLS, quoted
 from gilscope.viztracer.regions import Marks
 from gilscope.viztracer.rows import Int, Intervals, Numbers, damaged
-from gilscope.viztracer.text import CONTROLS, quoted
 
-# Linux thread ids stay below 2**22, and those that VizTracer makes up for tasks below 2**24. The viewer
-# bundled with VizTracer 1.1 sorts lanes by tid alone.
+# Linux thread ids are below 2**22, and the ids that VizTracer makes up for tasks below 2**24. The viewer
+# of VizTracer 1.1 sorts lanes by tid alone.
 FIRST_TID = 1 << 30
 
 _THREAD_BITS = 20
@@ -28,19 +28,19 @@ _MOST_TRACES = 3000  # tids must stay below 2**32
 
 
 class Lanes:
-    """Which lanes there are: their tids, names and order.
+    """The lanes of a timeline: their tids, names and order.
 
     Args:
         recording: the trace.
-        intervals: those that are shown.
-        regions: those that are shown.
-        storeys: on which of its thread's lanes each region stands.
+        intervals: the intervals that are shown.
+        regions: the regions that are shown.
+        sublanes: the number of the sublane of each region, within its thread.
 
     Raises:
-        TraceFormatError: a thread has a number that no trace of ours gives.
+        TraceFormatError: if a thread has a number that gilscope never writes.
     """
 
-    def __init__(self, recording: Tables, intervals: Intervals, regions: Marks, storeys: Int) -> None:
+    def __init__(self, recording: Tables, intervals: Intervals, regions: Marks, sublanes: Int) -> None:
         rows = recording.threads.select(["thread", "native_id", "name", "interpreter"]).to_pylist()
         self._threads = {row["thread"]: row for row in rows}
         for table, numbers in (
@@ -53,8 +53,8 @@ class Lanes:
         shown = np.unique(intervals.gil.astype(np.int64) << _THREAD_BITS | intervals.thread)
         homeless = self._threads.keys() | set(regions.thread.tolist())
         homeless -= set((shown & _THREAD).tolist())
-        at_home = [(self._known(n, "interpreter") or 0) << _THREAD_BITS | n for n in homeless]
-        self._keys = np.union1d(shown, np.array(at_home, np.int64))
+        own = [(self._known(n, "interpreter") or 0) << _THREAD_BITS | n for n in homeless]
+        self._keys = np.union1d(shown, np.array(own, np.int64))
         self._tids = np.zeros(len(self._keys), np.int64)
         self.gils = np.unique(self._keys >> _THREAD_BITS).tolist() or [0]
         self.holders: dict[int, int] = {}
@@ -63,12 +63,12 @@ class Lanes:
         self._names: list[tuple[int, str]] = []
         self.trace = int(recording.metadata.get("trace_number") or 0) % _MOST_TRACES
         most = dict(zip(regions.thread.tolist(), [-1] * len(regions), strict=True))
-        for thread, storey in set(zip(regions.thread.tolist(), storeys.tolist(), strict=True)):
-            most[thread] = max(most[thread], storey)
+        for thread, sublane in set(zip(regions.thread.tolist(), sublanes.tolist(), strict=True)):
+            most[thread] = max(most[thread], sublane)
         self._number(FIRST_TID + (self.trace << _THREAD_BITS), most)
 
-    def _number(self, tid: int, most_storeys: dict[int, int]) -> None:
-        """Give lanes their tids: they are shown in this order."""
+    def _number(self, tid: int, most_sublanes: dict[int, int]) -> None:
+        """Assign tids to lanes, in the order in which they are shown."""
         several = len(self.gils) > 1
         for gil in self.gils:
             prefix = f"GIL {gil}" if several else "GIL"
@@ -81,8 +81,8 @@ class Lanes:
                 if thread in self._homes:
                     continue
                 self._homes[thread] = int(self._tids[i])
-                for storey in range(most_storeys.get(thread, -1) + 1):
-                    self._of_regions[thread, storey] = self._named(tid, f"regions {self.title(thread)}")
+                for sublane in range(most_sublanes.get(thread, -1) + 1):
+                    self._of_regions[thread, sublane] = self._named(tid, f"regions {self.title(thread)}")
                     tid += 1
 
     def _named(self, tid: int, name: str) -> int:
@@ -93,26 +93,26 @@ class Lanes:
         return self._threads.get(thread, {}).get(column)
 
     def label(self, thread: int) -> str:
-        """Return what to call a thread."""
+        """Return the name to show for a thread."""
         return (self._known(thread, "name") or "thread").translate(CONTROLS)
 
     def title(self, thread: int) -> str:
-        """Return what to call a thread among those of the same name."""
+        """Return the name and the kernel's id of a thread, to tell threads of one name apart."""
         native_id = self._known(thread, "native_id")
         return self.label(thread) + ("" if native_id is None else f" ({native_id})")
 
     def labels(self) -> list[str]:
-        """Return what to call each thread, by its number."""
+        """Return the names to show for all threads, by number."""
         most = max((*self._threads, *self._homes), default=-1)
         return [self.label(n) for n in range(most + 1)]
 
     def quoted_labels(self, threads: Numbers) -> pa.Array:
-        """Return what to call threads, as JSON strings."""
+        """Return the names to show for threads, as JSON strings."""
         unique, index = np.unique(threads, return_inverse=True)
         return strings(quoted(map(self.label, unique.tolist()))).take(column(index))
 
     def of(self, gil: Numbers, thread: Numbers) -> Int:
-        """Return the tids of threads' lanes; -1 for those that have none."""
+        """Return the tids of threads' lanes; -1 for threads without a lane."""
         key = gil.astype(np.int64) << _THREAD_BITS | thread
         at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
         return (
@@ -120,7 +120,7 @@ class Lanes:
         )
 
     def home(self, thread: int | None) -> int:
-        """Return the tid of a thread's first lane; where the thread is not known, that of the holder."""
+        """Return the tid of a thread's first lane, or of the holder's lane if the thread is not known."""
         return (
             self.holders[self.gils[0]]
             if thread is None
@@ -132,20 +132,20 @@ class Lanes:
         unique, index = np.unique(threads, return_inverse=True)
         return np.array([self.home(n) for n in unique.tolist()], np.int64)[index]
 
-    def of_regions(self, threads: Int, storeys: Int) -> Int:
-        """Return the tids of the lanes that regions stand on."""
-        unique, index = np.unique(threads << _THREAD_BITS | storeys, return_inverse=True)
+    def of_regions(self, threads: Int, sublanes: Int) -> Int:
+        """Return the tids of the sublanes of regions."""
+        unique, index = np.unique(threads << _THREAD_BITS | sublanes, return_inverse=True)
         tids = [self._of_regions[key >> _THREAD_BITS, key & _THREAD] for key in unique.tolist()]
         return np.array(tids, np.int64)[index]
 
     def names(self, pid: int) -> Iterator[dict[str, Any]]:
-        """Yield the records that name each lane and say its place."""
+        """Yield the records with the name and the position of each lane."""
         for order, (tid, name) in enumerate(self._names):
             yield meta("thread_name", pid, tid, name=name)
             yield meta("thread_sort_index", pid, tid, sort_index=order)
 
     def native_names(self) -> dict[int, str]:
-        """Return the names of threads by the ids that the kernel has for them."""
+        """Return the names of threads by the kernel's ids."""
         return {
             row["native_id"]: self.label(n)
             for n, row in self._threads.items()

@@ -1,4 +1,4 @@
-"""A trace's lanes in a report that VizTracer has made: in its file, or in memory before it is saved."""
+"""Merges the lanes of a trace into a report of VizTracer: in its file, or in memory before it is saved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from gilscope.errors import OptionError, TraceFormatError
 from gilscope.tables.files import replacing, write_errors
 from gilscope.tables.stored import Tables
-from gilscope.viztracer import text
+from gilscope.viztracer import jsontext
 from gilscope.viztracer.lanes import meta
 from gilscope.viztracer.processes import timelines
 from gilscope.viztracer.selection import choose
@@ -30,11 +30,11 @@ _PIECE = 1 << 20
 _HEAD = re.compile(rb'\s*\{\s*"traceEvents"\s*:\s*\[\s*')
 
 MOST_IN_MEMORY = 200_000
-"""Intervals that are added to a report in memory, where each becomes a Python object."""
+"""Maximum number of intervals added to a report in memory, where each becomes a Python object."""
 
 
 class _AlreadyThereError(Exception):
-    """The file has the lanes of this trace."""
+    """The file already has the lanes of this trace."""
 
 
 def merge_into(
@@ -58,12 +58,12 @@ def merge_into(
         progress: see there.
 
     Returns:
-        What was left out, in a sentence; None where all that was asked for is in the file.
+        What was left out, in a sentence; None if nothing was.
 
     Raises:
-        OptionError: an argument cannot be used.
-        TraceFormatError: there is no such report, or it is none.
-        TraceWriteError: the file cannot be written.
+        OptionError: if an argument cannot be used.
+        TraceFormatError: if the file does not exist or is not a report.
+        TraceWriteError: if the file cannot be written.
     """
     target = Path(path)
     if not target.name.endswith(_REPORT_SUFFIXES):
@@ -83,47 +83,47 @@ def merge_into(
                 merged.write(b'{"traceEvents":[\n')
                 end = _splice(shown, head[match.end() :], report, merged)
                 if not end.rstrip().endswith(b"}"):
-                    raise _no_report(target, "its end is missing")
+                    raise _not_a_report(target, "its end is missing")
     except _AlreadyThereError:
         return None
-    return shown[0].part.said
+    return shown[0].part.left_out
 
 
 @contextmanager
 def _opened(target: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Open a report, and name it where what is read turns out to be none."""
+    """Open a report; raise an error that names it if the content cannot be unpacked."""
     if not target.is_file():
         raise TraceFormatError(f"{target}: no such report; save it with VizTracer first")
     try:
         with gzip.open(target) if target.name.endswith(".gz") else target.open("rb") as report:
             yield report
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise _no_report(target, str(error)) from error
+        raise _not_a_report(target, str(error)) from error
 
 
-def _no_report(target: Path, why: str) -> TraceFormatError:
+def _not_a_report(target: Path, why: str) -> TraceFormatError:
     return TraceFormatError(f"{target}: not a whole report of VizTracer: {why}; save it again")
 
 
 def _mark(timeline: Timeline) -> bytes:
-    return text.utf8(f'"gilscope":{text.dumps(timeline.identity)}')
+    return jsontext.utf8(f'"gilscope":{jsontext.dumps(timeline.identity)}')
 
 
 def _splice(shown: list[Timeline], rest: bytes, report: IO[bytes] | gzip.GzipFile, merged: Sink) -> bytes:
-    """Write our events, and then the report's as they are: it may be larger than memory.
+    """Write our events, then copy the report's unparsed, piece by piece: it may be larger than memory.
 
     Returns:
         The last bytes of the report.
     """
     names = chain.from_iterable(map(_names, shown))
-    merged.write(text.utf8(",\n".join(map(text.dumps, names))))
+    merged.write(jsontext.utf8(",\n".join(map(jsontext.dumps, names))))
     for piece in chain.from_iterable(timeline.events() for timeline in shown):
         merged.write(piece)
     while not rest.strip() and (more := report.read(_PIECE)):
         rest += more
     if not rest.lstrip().startswith(b"]"):
         merged.write(b",\n")
-    # As VizTracer writes it and as we do: with and without a blank.
+    # VizTracer writes a blank after a colon; this module does not.
     marks = (_mark(shown[0]), _mark(shown[0]).replace(b":", b": ", 1))
     before = b""
     while rest:
@@ -136,18 +136,18 @@ def _splice(shown: list[Timeline], rest: bytes, report: IO[bytes] | gzip.GzipFil
 
 
 def _rewrite(shown: list[Timeline], content: bytes, merged: Sink, target: Path) -> None:
-    """Write a report whose events do not come first."""
+    """Parse and write a report that does not begin with its events."""
     try:
         data = json.loads(content)
         _events_of(data)
     except (ValueError, RecursionError, TraceFormatError) as error:
-        raise _no_report(target, str(error)) from error
+        raise _not_a_report(target, str(error)) from error
     if not add_to(data, shown[0]):
         raise _AlreadyThereError
     for child in shown[1:]:
         add_to(data, child)
-    # Counters of VizTracer's may be NaN, which is no JSON: leave it to the viewer, as VizTracer does.
-    merged.write(text.utf8(json.dumps(data, ensure_ascii=False, separators=(",", ":"))))
+    # VizTracer's counters may be NaN, which is not JSON. Write it nevertheless, as VizTracer does.
+    merged.write(jsontext.utf8(json.dumps(data, ensure_ascii=False, separators=(",", ":"))))
 
 
 def add_lanes(recording: Tables, data: Any) -> str | None:
@@ -158,21 +158,21 @@ def add_lanes(recording: Tables, data: Any) -> str | None:
     """
     timeline = Timeline(recording, choose(recording, None, MOST_IN_MEMORY))
     add_to(data, timeline)
-    return timeline.part.said
+    return timeline.part.left_out
 
 
 def add_to(data: Any, timeline: Timeline) -> bool:
     """Add the lanes of a trace to a report in memory, unless it has them.
 
     Args:
-        data: what VizTracer saves: a dict whose ``traceEvents`` is a list.
-        timeline: what to add.
+        data: the report: a dict whose ``traceEvents`` is a list.
+        timeline: the lanes to add.
 
     Returns:
         Whether anything was added.
 
     Raises:
-        TraceFormatError: it is no such report; it has not been changed.
+        TraceFormatError: if it is not such a report; it has not been changed.
     """
     events = _events_of(data)
     if any(_identity(event) == timeline.identity for event in events):
@@ -185,7 +185,7 @@ def _events_of(data: Any) -> list[Any]:
     events = data.get("traceEvents") if isinstance(data, dict) else None
     if isinstance(events, list):
         return events
-    found = f"{type(events).__name__} as such" if isinstance(data, dict) else type(data).__name__
+    found = f"{type(events).__name__} in its place" if isinstance(data, dict) else type(data).__name__
     raise TraceFormatError(f"expected an object with a list of traceEvents, found {found}")
 
 
@@ -201,10 +201,10 @@ def _parsed(timeline: Timeline) -> Iterator[dict[str, Any]]:
 
 
 def _names(timeline: Timeline) -> Iterator[dict[str, Any]]:
-    """Yield the names of our lanes, and those of threads.
+    """Yield the names of our lanes and of threads.
 
-    On CPython 3.12 and later VizTracer asks for a thread's name before the thread has one, and calls it
-    Dummy-1. Of several names the viewer takes the one with the greatest time; VizTracer's have none.
+    On CPython 3.12 and later VizTracer reads a thread's name before the thread has one, and calls it
+    Dummy-1. The viewer shows the name with the latest time; VizTracer's names have no time.
     """
     yield from timeline.lane_names()
     for native_id, name in timeline.lanes.native_names().items():

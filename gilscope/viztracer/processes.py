@@ -1,4 +1,4 @@
-"""The timelines of a process and of its children, of one stretch of time."""
+"""The timelines of a process and its children for one stretch of time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def timelines(
     flows: Flows = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> list[Timeline]:
-    """Return the timeline of a recording, and those of its children that were on in the part to show.
+    """Return the timelines of a recording and of its children that were recorded in the part to show.
 
     Args:
         recording: a finished trace.
         window: first and last second to show, since the beginning of the trace; None for all of it.
         max_slices: the most intervals to show of all processes together; None for two million.
-        flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000 in all.
+        flows: whether hand-offs are arrows; ``"auto"``: if there are at most 100,000 in all.
         progress: called after each step with the number of intervals read so far.
 
     Returns:
-        At least one, the recording's own; its part says what was left out of all.
+        The recording's own timeline first; its part describes what was left out of all.
 
     Raises:
-        OptionError: an argument cannot be used.
-        TraceFormatError: a recording is damaged.
+        OptionError: if an argument cannot be used.
+        TraceFormatError: if a recording is damaged.
     """
     recordings = [recording, *recording.children]
     part = choose(_as_one(recordings), window, max_slices)
@@ -48,7 +48,7 @@ def timelines(
 
 
 def _as_one(recordings: Sequence[Tables]) -> Tables:
-    """Return what looks like a recording that holds the intervals of all, on the clock of the first."""
+    """Return tables with the intervals of all recordings, in the time of the first."""
     first, *children = recordings
     if not children:
         return first
@@ -57,7 +57,7 @@ def _as_one(recordings: Sequence[Tables]) -> Tables:
 
 
 def _part_of(one: Tables, begins: int, part: Part) -> Part | None:
-    """Return a part, on the clock of the first recording, as one of another; None where that was not on."""
+    """Convert a part to the time of another recording; None if that one did not last into the part."""
     if not begins:
         return part
     duration = int(one.metadata["duration_ns"])

@@ -1,4 +1,4 @@
-"""The program's own marks and regions, as a timeline shows them."""
+"""The program's marks and regions in a timeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gilscope.tables.stored import Tables
 from gilscope.viztracer.rows import Int, reach
 
 UNNAMED = "(unnamed)"
-"""What stands for a name that is empty: the viewer drops it."""
+"""Replaces an empty name, which the viewer would drop."""
 
 
 @dataclass(slots=True)
@@ -62,17 +62,17 @@ def load_marks(recording: Tables, start_ns: int, end_ns: int) -> tuple[Marks, Ma
     return rows[~region & inside], regions
 
 
-def storeys(regions: Marks) -> Int:
-    """Return on which lane of its thread each region stands.
+def sublanes(regions: Marks) -> Int:
+    """Return the number of the sublane of each region, within its thread.
 
-    The viewer draws slices of a lane inside one another, and drops one that crosses the end of another, as
-    regions of interleaving tasks do: those go to the thread's next lane.
+    The viewer draws slices of a lane inside one another, and drops a slice that crosses the end of another.
+    Regions of interleaving tasks do that: they go to the thread's next sublane.
     """
-    storey = np.zeros(len(regions), np.int64)
+    sublane = np.zeros(len(regions), np.int64)
     order = np.lexsort((-regions.end, regions.start, regions.thread))
     rows = zip(*(c[order].tolist() for c in (regions.thread, regions.start, regions.end)), strict=True)
     last = -1
-    open_ends: list[list[int]] = []  # on each lane of the thread, of the regions that are on, outermost first
+    open_ends: list[list[int]] = []  # of the open regions of each sublane, outermost first
     for i, (thread, start, end) in zip(order.tolist(), rows, strict=True):
         if thread != last:
             last, open_ends = thread, []
@@ -80,8 +80,8 @@ def storeys(regions: Marks) -> Int:
             while ends and ends[-1] <= start:
                 ends.pop()
         fits = (n for n, ends in enumerate(open_ends) if not ends or ends[-1] >= end)
-        storey[i] = lane = next(fits, len(open_ends))
+        sublane[i] = lane = next(fits, len(open_ends))
         if lane == len(open_ends):
             open_ends.append([])
         open_ends[lane].append(end)
-    return storey
+    return sublane

@@ -1,4 +1,4 @@
-"""The rows of a trace that a timeline shows, as arrays: checked, and cut to a stretch of time."""
+"""The rows of a trace that a timeline shows: checked arrays, cut to a stretch of time."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
 class Intervals:
     """Rows of ``intervals``; ``end`` instead of the duration, codes instead of words.
 
-    ``release`` is the position in `gilscope.tables.schema.RELEASES`, or their number where there is none,
-    ``site`` a row of the table ``sites``, or `NO_SITE`.
+    ``release`` is the position in `gilscope.tables.schema.RELEASES`, its length for null. ``site`` is a row
+    of the table ``sites``, or `NO_SITE`.
     """
 
     gil: Numbers
@@ -52,7 +52,7 @@ class Intervals:
 
 @dataclass(slots=True)
 class Handoffs:
-    """Rows of ``handoffs``; `NO_TIME` stands for null, also of what sampled edges cannot tell."""
+    """Rows of ``handoffs``; `NO_TIME` stands for null, also in columns that sampled edges leave empty."""
 
     gil: Numbers
     from_thread: Numbers
@@ -70,7 +70,7 @@ class Handoffs:
 
 
 def damaged(table: str, what: str) -> TraceFormatError:
-    """Return the error that a table is not as gilscope writes it."""
+    """Return the error for a table that gilscope did not write like this."""
     return TraceFormatError(
         f"table {table!r}: {what}; the trace is damaged or was made by another program, record it again"
     )
@@ -80,7 +80,7 @@ def intervals_of(batch: pa.RecordBatch) -> Intervals:
     """Return the intervals of one batch.
 
     Raises:
-        TraceFormatError: values are missing, or states are unknown.
+        TraceFormatError: if values are missing, or states are unknown.
     """
     if any(batch[name].null_count for name in _NEEDED):
         raise damaged("intervals", f"missing values in one of the columns {', '.join(_NEEDED)}")
@@ -101,7 +101,7 @@ def intervals_of(batch: pa.RecordBatch) -> Intervals:
 
 
 def _concatenated(parts: list[list[npt.NDArray[np.generic]]], types: tuple[type, ...]) -> list[np.ndarray]:
-    """Return the columns of all parts behind one another, also of none."""
+    """Return the columns of all parts, concatenated; parts may be empty."""
     return [
         np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, kind)
         for i, kind in enumerate(types)
@@ -109,10 +109,10 @@ def _concatenated(parts: list[list[npt.NDArray[np.generic]]], types: tuple[type,
 
 
 def reach(start: Int, end: Int) -> tuple[Int, Int]:
-    """Return spans of which those without length are 1 ns longer at both ends.
+    """Return spans, with those of length zero extended by 1 ns at both ends.
 
-    Then spans stand inside a stretch of time if they begin before its end and end after its beginning, and
-    what has no length does so at its edges too.
+    Then a span is inside a stretch of time if it begins before the end and ends after the beginning. Spans of
+    length zero at the edges of the stretch are inside, too.
     """
     instant = start == end
     return start - instant, end + instant
@@ -147,7 +147,7 @@ def load_intervals(
 
 
 def load_handoffs(recording: Tables, start_ns: int, end_ns: int) -> Handoffs:
-    """Return the hand-offs that go on inside a stretch of time: from drop request or release to acquire."""
+    """Return the hand-offs that overlap a stretch of time, from drop request or release to acquire."""
     names = ("interpreter", "from_thread", "to_thread", *_TIMES, "waiters")
     parts = []
     for batch in recording.batches("handoffs"):

@@ -1,4 +1,4 @@
-"""Which part of a trace a timeline shows: all of it, what was asked for, or what the viewer can open."""
+"""Chooses the part of a trace that a timeline shows: all, a window, or as much as the viewer can open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gilscope.units import duration
 from gilscope.viztracer.rows import WAIT, Int, intervals_of, reach
 
 MOST_SLICES = 2_000_000
-"""Intervals that a timeline has where nothing else is said; the viewer was seen to open five million."""
+"""Default maximum number of intervals in a timeline; the viewer has opened five million."""
 
 _BUCKETS = 4096
 _SPLIT = 8
@@ -23,11 +23,11 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a trace, in nanoseconds since its beginning, and in words what was left out."""
+    """A stretch of a trace, in nanoseconds since its beginning, and a sentence about what was left out."""
 
     start_ns: int
     end_ns: int
-    said: str | None = None
+    left_out: str | None = None
 
 
 def choose(recording: Tables, window: tuple[float, float] | None, max_slices: int | None) -> Part:
@@ -36,12 +36,12 @@ def choose(recording: Tables, window: tuple[float, float] | None, max_slices: in
     Args:
         recording: a finished trace.
         window: seconds since the beginning of the trace, first and last; None for all of it.
-        max_slices: at most as many intervals; None for `MOST_SLICES`. Where there are more, it is the
-            stretch with so many in which threads waited longest, all together.
+        max_slices: the maximum number of intervals; None for `MOST_SLICES`. If there are more, the stretch
+            with that number of intervals is chosen in which all threads together waited longest.
 
     Raises:
-        OptionError: the window is empty or outside of the trace, or the number is below one, or below that
-            of intervals that are on at every moment.
+        OptionError: if the window is empty or outside the trace, or if the number is below one or below the
+            number of intervals that overlap at every moment.
     """
     most = MOST_SLICES if max_slices is None else max_slices
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
@@ -52,7 +52,7 @@ def choose(recording: Tables, window: tuple[float, float] | None, max_slices: in
 
 
 def _end(recording: Tables) -> int:
-    """Return where the trace ends; of tables made by hand, where the last interval does."""
+    """Return the end of the trace; for tables made by hand, the end of the last interval."""
     if "duration_ns" in recording.metadata:
         return int(recording.metadata["duration_ns"])
     ends = [int(intervals_of(batch).end.max(initial=0)) for batch in recording.batches("intervals")]
@@ -74,10 +74,11 @@ def _checked(window: tuple[float, float], whole: Part) -> Part:
 
 
 def _most_contended(recording: Tables, part: Part, most: int) -> Part:
-    """Return the stretch with at most so many intervals in which threads waited longest, all together.
+    """Return the stretch with at most ``most`` intervals in which all threads together waited longest.
 
-    More exactly: in no stretch with 98 % as many intervals did they wait longer. Of a trace with over a
-    hundred times as many intervals, this is true of the most contended hundredfold, and so on.
+    More exactly: in no stretch with 98 % of ``most`` intervals did they wait longer. For a trace with over a
+    hundred times as many intervals, this holds within the most contended stretch of a hundred times ``most``
+    intervals, and so on.
     """
     limits = [most]
     while limits[-1] * _AT_ONCE < recording.intervals.num_rows:
@@ -88,7 +89,7 @@ def _most_contended(recording: Tables, part: Part, most: int) -> Part:
         inside = inside or count
     if chosen == part:
         return part
-    return replace(chosen, said=_sentence(inside, part, chosen, most))
+    return replace(chosen, left_out=_sentence(inside, part, chosen, most))
 
 
 def _stretch(recording: Tables, part: Part, most: int, asked: int) -> tuple[Part, int]:
@@ -102,8 +103,8 @@ def _stretch(recording: Tables, part: Part, most: int, asked: int) -> tuple[Part
     if not (last > first).any():
         least = int((begun[1:] - over[:-1]).min(initial=inside))
         raise OptionError(
-            f"max_slices must be at least {least:,}, not {asked:,}: where threads wait longest, so many "
-            "intervals are on at every moment"
+            f"max_slices must be at least {least:,}, not {asked:,}: where threads wait longest, that many "
+            "intervals overlap at every moment"
         )
     length = edges[last] - edges[first]
     best = int(np.lexsort((length, np.where(length > 0, waited[last] - waited[first], -1)))[-1])
@@ -111,10 +112,10 @@ def _stretch(recording: Tables, part: Part, most: int, asked: int) -> tuple[Part
 
 
 def _close_edges(recording: Tables, part: Part, most: int) -> tuple[Int, Int, Int, Int]:
-    """Find instants so close that any stretch, made longer up to the next ones, gets 2 % of ``most`` more.
+    """Find instants so close together that extending a stretch to the next ones adds 2 % of ``most`` at most.
 
     Returns:
-        The instants, and what `_up_to` says of them.
+        The instants, and the result of `_up_to` for them.
     """
     edges = np.unique(np.linspace(part.start_ns, part.end_ns, _BUCKETS + 1).round().astype(np.int64))
     while True:
@@ -127,11 +128,11 @@ def _close_edges(recording: Tables, part: Part, most: int) -> tuple[Int, Int, In
 
 
 def _up_to(recording: Tables, edges: Int) -> tuple[Int, Int, Int]:
-    """Look at what has happened up to each edge.
+    """Count what happened up to each edge.
 
     Returns:
-        How many intervals begin before it, how many end at it or before, and for how long threads have
-        waited, added up.
+        For each edge: the number of intervals that begin before it, the number that end at it or before, and
+        the nanoseconds that all threads together have waited.
     """
     begun, over = (np.zeros(len(edges) + 1, np.int64) for _ in range(2))
     waited = np.zeros(len(edges), np.int64)
@@ -155,5 +156,5 @@ def _sentence(inside: int, part: Part, chosen: Part, most: int) -> str:
 
 
 def _seconds(ns: int) -> str:
-    """Say a time exactly, so that it can be given as a window again."""
+    """Format a time exactly, so that it can be used in a window again."""
     return f"{ns / 1e9:.9f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""Places in the program as a timeline tells them: a run's name, and details of runs and waits."""
+"""Sites in a timeline: the names of runs, and details of runs and waits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import functools
 import numpy as np
 import pyarrow as pa
 
+from gilscope.viztracer.jsontext import dumps, quoted, titles
 from gilscope.viztracer.rows import NO_SITE, Numbers
-from gilscope.viztracer.text import dumps, quoted, titles
 
 
 class Sites:
@@ -22,7 +22,7 @@ class Sites:
         self._table = table
 
     def known(self, sites: Numbers) -> Numbers:
-        """Return sites; those that are not in the table become `NO_SITE`."""
+        """Return sites, with those that are not in the table replaced by `NO_SITE`."""
         return np.where(sites < len(self._table), sites, np.int32(NO_SITE))
 
     def name(self, site: int) -> str:
@@ -30,14 +30,14 @@ class Sites:
         return titles([self._rows[site][0]])[0]
 
     def details(self, site: int) -> str:
-        """Return function, file and line of a site as keys that others follow; nothing for `NO_SITE`."""
+        """Return function, file and line of a site as JSON that precedes other keys; "" for `NO_SITE`."""
         if site == NO_SITE:
             return ""
         function, file, line = self._rows[site]
-        said = f'"function":{quoted([function])[0]},'
+        keys = f'"function":{quoted([function])[0]},'
         if file is not None:
-            said += f'"file":{quoted([file])[0]},'
-        return said if line is None else f'{said}"line":{dumps(line)},'
+            keys += f'"file":{quoted([file])[0]},'
+        return keys if line is None else f'{keys}"line":{dumps(line)},'
 
     @functools.cached_property
     def _rows(self) -> list[tuple[str, str | None, int | None]]:

@@ -1,4 +1,4 @@
-"""The slices of a timeline: run and wait of each thread, and who held each GIL."""
+"""The slices of a timeline: runs and waits of each thread, and the holder of each GIL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gilscope.tables.arrays import column, strings
 from gilscope.tables.schema import RELEASES, STATES
-from gilscope.viztracer import text
+from gilscope.viztracer import jsontext
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.regions import Marks
 from gilscope.viztracer.rows import NO_SITE, RUN, Int, Intervals, Numbers
@@ -18,7 +18,7 @@ from gilscope.viztracer.sites import Sites
 _RELEASE = [*(f',"release":"{word}"' for word in RELEASES), ""]
 
 Details = Callable[[Int], pa.Array]
-Said = Callable[[slice], pa.Array]
+DetailsOfStep = Callable[[slice], pa.Array]
 
 
 def threads(
@@ -26,15 +26,15 @@ def threads(
 ) -> Iterator[memoryview]:
     """Yield the text of the slices of threads' lanes, each led by a comma.
 
-    A run is named after the function that let the GIL go, where that is known; its state is the category.
+    A run is named after the function that released the GIL, if it is known; its state is the category.
 
     Args:
         pid: the process.
         zero_ns: ``CLOCK_MONOTONIC`` at the beginning of the trace.
         rows: the intervals.
-        details: see `gilscope.viztracer.details.texts_of`.
-        lanes: where they stand.
-        sites: where holds ended, and what waits came after.
+        details: see `gilscope.viztracer.handoffs.texts_of`.
+        lanes: the lanes of all threads.
+        sites: the sites of the rows.
     """
     tid = lanes.of(rows.gil, rows.thread)
 
@@ -48,7 +48,7 @@ def threads(
 
 def holders(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[memoryview]:
     """Yield the text of the slices of the holders' lanes: each run once more, named after its thread."""
-    names = text.titles(lanes.labels())
+    names = jsontext.titles(lanes.labels())
     mine = rows[rows.state == RUN]
     tids = np.array([lanes.holders[gil] for gil in lanes.gils], np.int64)
     tid = tids[np.searchsorted(lanes.gils, mine.gil)]
@@ -61,10 +61,10 @@ def holders(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[m
 
 
 def _heads(rows: Intervals, sites: Numbers, head: Callable[[int, int, int], str]) -> pa.Array:
-    """Return each slice's category, name and first arguments: there are few different ones."""
+    """Return each slice's category, name and first arguments; few of them differ."""
     width, places = len(_RELEASE), int(sites.max(initial=NO_SITE)) + 2
     code = (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release
-    few, index = text.distinct(code * places + (sites - NO_SITE))
+    few, index = jsontext.distinct(code * places + (sites - NO_SITE))
     texts = []
     for number in few.tolist():
         rest, release = divmod(number // places, width)
@@ -73,12 +73,12 @@ def _heads(rows: Intervals, sites: Numbers, head: Callable[[int, int, int], str]
     return strings(texts).take(column(index))
 
 
-def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> Iterator[memoryview]:
+def regions(pid: int, zero_ns: int, rows: Marks, sublanes: Int, lanes: Lanes) -> Iterator[memoryview]:
     """Yield the text of the slices of regions."""
-    tid = lanes.of_regions(rows.thread, storeys)
+    tid = lanes.of_regions(rows.thread, sublanes)
     heads = [
         f'"gil","name":{name},"args":{{"complete":{whole}'
-        for name in text.titles(rows.names)
+        for name in jsontext.titles(rows.names)
         for whole in ("false", "true")
     ]
     head = strings(heads).take(column(rows.name * 2 + rows.complete))
@@ -88,16 +88,16 @@ def regions(pid: int, zero_ns: int, rows: Marks, storeys: Int, lanes: Lanes) -> 
 def _slices(
     pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: Details | None
 ) -> Iterator[memoryview]:
-    # What has no length comes before what begins with it, or `clip` would move it to the other's end.
+    # A slice of length zero goes before others that begin with it, or `clip` would move it to their end.
     order = np.lexsort((end, start, tid))
     tid, start, end = tid[order], start[order], end[order]
     clip(tid, start, end)
-    said = None if details is None else lambda step: details(order[step])
-    yield from _text(pid, zero_ns, tid, start, end, heads.take(column(order)), said)
+    of_step = None if details is None else lambda step: details(order[step])
+    yield from _text(pid, zero_ns, tid, start, end, heads.take(column(order)), of_step)
 
 
 def clip(lane: Int, start: Int, end: Int) -> None:
-    """Move starts and ends, in place, so that each slice of a lane begins where the last one ended or later.
+    """Move starts and ends, in place, so that no slice of a lane begins before the end of the last one.
 
     The viewer drops a slice that overlaps another, even by 1 ns.
 
@@ -117,18 +117,18 @@ def clip(lane: Int, start: Int, end: Int) -> None:
 
 
 def _text(
-    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, said: Said | None
+    pid: int, zero_ns: int, tid: Int, start: Int, end: Int, heads: pa.Array, details: DetailsOfStep | None
 ) -> Iterator[memoryview]:
-    lane = text.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"X","cat":')
-    for offset in range(0, len(start), text.ROWS_PER_STEP):
-        step = slice(offset, offset + text.ROWS_PER_STEP)
+    lane = jsontext.repeated(tid, f',"tid":{{}},"pid":{pid},"ph":"X","cat":')
+    for offset in range(0, len(start), jsontext.ROWS_PER_STEP):
+        step = slice(offset, offset + jsontext.ROWS_PER_STEP)
         first, last = start[step] + zero_ns, end[step] + zero_ns
-        yield text.content(
+        yield jsontext.content(
             ',\n{"ts":',
-            *text.micros(first, after=',"dur":'),
-            *text.micros(text.as_shown(last) - text.as_shown(first)),
+            *jsontext.micros(first, after=',"dur":'),
+            *jsontext.micros(jsontext.as_shown(last) - jsontext.as_shown(first)),
             lane[step],
             heads[step],
-            *(() if said is None else (said(step),)),
+            *(() if details is None else (details(step),)),
             "}}",
         )

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from gilscope.errors import OptionError, TraceFormatError
 from gilscope.tables.stored import Tables
-from gilscope.viztracer import details, events, slices, text
+from gilscope.viztracer import events, jsontext, slices
+from gilscope.viztracer.handoffs import ends_of, texts_of
 from gilscope.viztracer.lanes import Lanes, meta
-from gilscope.viztracer.regions import load_marks, storeys
+from gilscope.viztracer.regions import load_marks, sublanes
 from gilscope.viztracer.rows import load_handoffs, load_intervals
 from gilscope.viztracer.selection import Part
 from gilscope.viztracer.sites import Sites
@@ -32,17 +33,17 @@ _HEADER_KEYS = (
 
 
 class Timeline:
-    """The part of a trace that is to be shown.
+    """The events of one part of a trace.
 
     Args:
         recording: a finished trace.
-        part: which stretch of it.
-        flows: whether hand-offs are arrows; ``"auto"``: where there are at most 100,000.
+        part: the stretch to show.
+        flows: whether hand-offs are arrows; ``"auto"``: if there are at most 100,000.
         progress: called after each step with the number of intervals read so far.
 
     Raises:
-        OptionError: ``flows`` is something else.
-        TraceFormatError: the recording is damaged.
+        OptionError: if ``flows`` is something else.
+        TraceFormatError: if the recording is damaged.
     """
 
     def __init__(
@@ -61,14 +62,14 @@ class Timeline:
         self._rows = load_intervals(recording, part.start_ns, part.end_ns, progress)
         self._handoffs = load_handoffs(recording, part.start_ns, part.end_ns)
         self._marks, self._regions = load_marks(recording, part.start_ns, part.end_ns)
-        self._storeys = storeys(self._regions)
-        self.lanes = Lanes(recording, self._rows, self._regions, self._storeys)
+        self._sublanes = sublanes(self._regions)
+        self.lanes = Lanes(recording, self._rows, self._regions, self._sublanes)
         self.handoffs = len(self._handoffs)
         self.arrows = self.handoffs <= MOST_ARROWS if flows == "auto" else bool(flows)
 
     @property
     def identity(self) -> str:
-        """What tells this trace from all others, also in a file that has been merged."""
+        """Identifies this trace among all others, also in a merged file."""
         return f"{self.pid}-{self._recording.metadata.get('start_unix_ns', self._zero_ns)}"
 
     @property
@@ -81,7 +82,7 @@ class Timeline:
         return meta("process_name", self.pid, self.pid, name=_program(self._recording.metadata))
 
     def lane_names(self) -> Iterator[dict[str, Any]]:
-        """Yield the records that name each lane; the first tells which trace this is."""
+        """Yield the records that name each lane; the first one has the identity of the trace."""
         for i, record in enumerate(self.lanes.names(self.pid)):
             if i == 0:
                 record["args"]["gilscope"] = self.identity
@@ -96,11 +97,11 @@ class Timeline:
             self._handoffs,
             self.lanes,
         )
-        ends = details.ends_of(rows, handoffs, lanes)
-        said = details.texts_of(rows, ends, handoffs, lanes)
+        ends = ends_of(rows, handoffs, lanes)
+        details = texts_of(rows, ends, handoffs, lanes)
         yield from slices.holders(pid, zero_ns, rows, lanes)
-        yield from slices.threads(pid, zero_ns, rows, said, lanes, Sites(self._recording.sites))
-        yield from slices.regions(pid, zero_ns, self._regions, self._storeys, lanes)
+        yield from slices.threads(pid, zero_ns, rows, details, lanes, Sites(self._recording.sites))
+        yield from slices.regions(pid, zero_ns, self._regions, self._sublanes, lanes)
         yield from events.waiters(pid, zero_ns, rows, lanes)
         yield from events.held_share(pid, zero_ns, rows, lanes, self.part)
         if self.arrows:
@@ -111,16 +112,16 @@ class Timeline:
         yield from events.lost(pid, zero_ns, self._recording, lanes, self.part)
 
     def facts(self) -> dict[str, Any]:
-        """Return what a file says of the trace beside its events."""
+        """Return the facts about the trace that a file has beside its events."""
         metadata = self._recording.metadata
         known = {key: metadata[key] for key in _HEADER_KEYS if isinstance(metadata.get(key), str | int)}
-        if self.part.said is None:
+        if self.part.left_out is None:
             return known
-        return {**known, "window_ns": [self.part.start_ns, self.part.end_ns], "left_out": self.part.said}
+        return {**known, "window_ns": [self.part.start_ns, self.part.end_ns], "left_out": self.part.left_out}
 
 
 def _whole(metadata: dict[str, Any], key: str) -> int:
-    """Return a metadata value without which no event can be written."""
+    """Return a metadata value that every event needs."""
     value = metadata.get(key)
     if not isinstance(value, int):
         raise TraceFormatError(
@@ -131,7 +132,7 @@ def _whole(metadata: dict[str, Any], key: str) -> int:
 
 
 def _program(metadata: dict[str, Any]) -> str:
-    """Return what to call the process: its script, or ``python`` where there is none."""
+    """Return the name of the process: its script, or ``python`` if it has none."""
     argv = metadata.get("argv")
     script = os.path.basename(str(argv[0])) if isinstance(argv, list) and argv else ""
-    return script.translate(text.CONTROLS) if script not in ("", "-c", "-m") else "python"
+    return script.translate(jsontext.CONTROLS) if script not in ("", "-c", "-m") else "python"

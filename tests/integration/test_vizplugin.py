@@ -1,4 +1,4 @@
-"""What VizTracer asks of our plugin, and what happens when VizTracer is not as we know it."""
+"""The plugin answers VizTracer's messages, and a VizTracer that changed costs the lanes only."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ import viztracer
 import gilscope
 from gilscope import vizplugin
 from gilscope.viztracer import FIRST_TID
-from gilscope.viztracer import reportlanes as vizlanes
+from gilscope.viztracer.plugin import GilLanes
 
 
-def hand_over(plugin: vizlanes.GilLanes, data: Any) -> None:
-    """Do what VizTracer does before it saves a report."""
+def hand_over(plugin: GilLanes, data: Any) -> None:
+    """Call the plugin as VizTracer does before it saves a report."""
     answer = plugin.message("event", {"when": "pre-save"})
     assert answer["action"] == "handle_data"
     answer["handler"](data)
@@ -42,7 +42,7 @@ def test_a_finished_trace_is_added_once(trace):
     assert len(data["traceEvents"]) == before
 
 
-def test_a_trace_in_progress_is_added_as_far_as_it_has_come():
+def test_a_trace_in_progress_is_added_with_the_events_so_far():
     data: dict[str, Any] = {"traceEvents": []}
     with gilscope.trace(None) as t:
         t.mark("before")
@@ -55,14 +55,14 @@ def test_a_trace_in_progress_is_added_as_far_as_it_has_come():
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"traceEvents": None}, {"traceEvents": {}}])
-def test_a_report_we_do_not_know_stays_as_it_is(trace, data):
+def test_an_unknown_report_does_not_change(trace, data):
     before = repr(data)
     with pytest.warns(RuntimeWarning, match="not in VizTracer's report, which is whole without them"):
         hand_over(trace.viz_plugin(), data)
     assert repr(data) == before
 
 
-def test_what_viztracer_adds_to_its_messages_is_none_of_our_business(trace):
+def test_unknown_messages_are_ignored(trace):
     plugin = trace.viz_plugin()
     assert plugin.message("event", {"when": "something new"}) == {}
     assert plugin.message("something new", {}) == {"success": True}
@@ -93,7 +93,7 @@ def test_a_viztracer_that_changed_inside_costs_the_lanes_only(monkeypatch, plugi
 
 
 @pytest.mark.parametrize("missing", ["get_tracer", "enable", "pause"])
-def test_a_viztracer_without_what_we_ask_costs_the_lanes_only(monkeypatch, missing):
+def test_a_viztracer_without_what_the_plugin_needs_costs_the_lanes_only(monkeypatch, missing):
     tracer = Changed()
     monkeypatch.setattr(viztracer, "get_tracer", lambda: tracer)
     if missing == "get_tracer":
@@ -131,7 +131,7 @@ def test_a_forked_childs_report_does_not_get_its_parents_lanes():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_trace_that_is_replaced_on_disk_is_in_the_report_all_the_same(tmp_path):
+def test_a_trace_that_is_replaced_on_disk_is_still_in_the_report(tmp_path):
     plugins = []
     for _ in range(2):
         with gilscope.trace(tmp_path / "run.gilscope", overwrite=True) as t:

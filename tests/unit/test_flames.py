@@ -1,4 +1,4 @@
-"""Stacks with weights as files: what they weigh is what the tables say."""
+"""Weighted stacks in files add up to what the tables have."""
 
 import json
 import xml.etree.ElementTree as ElementTree

@@ -72,14 +72,14 @@ class Twin:
         """Put each region on the lowest of its thread's lanes on which it crosses no other."""
         placed: list[Row] = []
         for region in sorted(self.regions, key=lambda r: (r["start"], -r["end"])):
-            region["storey"] = 0
+            region["sublane"] = 0
             while any(
                 other["thread"] == region["thread"]
-                and other["storey"] == region["storey"]
+                and other["sublane"] == region["sublane"]
                 and other["start"] <= region["start"] < other["end"] < region["end"]
                 for other in placed
             ):
-                region["storey"] += 1
+                region["sublane"] += 1
             placed.append(region)
 
     def _place_lanes(self) -> None:
@@ -98,9 +98,9 @@ class Twin:
                 if thread in self.home:
                     continue
                 self.home[thread] = ("thread", gil, thread)
-                storeys = {r["storey"] for r in self.regions if r["thread"] == thread}
-                for storey in sorted(storeys):
-                    self.lanes.append((("regions", thread, storey), f"regions {self._title(thread)}"))
+                sublanes = {r["sublane"] for r in self.regions if r["thread"] == thread}
+                for sublane in sorted(sublanes):
+                    self.lanes.append((("regions", thread, sublane), f"regions {self._title(thread)}"))
         self.tid = {lane: self.first_tid + i for i, (lane, _) in enumerate(self.lanes)}
 
     def _gil_name(self, gil: int) -> str:
@@ -200,7 +200,7 @@ class Twin:
         out = []
         for r in self.regions:
             name = slice_name(shown(r["name"] or "(unnamed)"))
-            lane = ("regions", r["thread"], r["storey"])
+            lane = ("regions", r["thread"], r["sublane"])
             whole = r["complete"] and not r["was_cut"]
             out.append(self._slice(lane, r["start"], r["end"], name, {"complete": whole}))
         return out

@@ -42,7 +42,7 @@ def chromium() -> str | None:
 
 
 def missing() -> str | None:
-    """Say what keeps this machine from showing a page, or None."""
+    """Return why this machine cannot show a page, or None."""
     if importlib.util.find_spec("playwright") is None:
         return "playwright is not installed: `pip install playwright`"
     if chromium() is None:
@@ -51,7 +51,7 @@ def missing() -> str | None:
 
 
 def require() -> None:
-    """Skip a test where there is no browser; fail it there under CI, where a skip would go unseen."""
+    """Skip a test if there is no browser; under CI fail it, because a skip would go unnoticed."""
     reason = missing()
     if reason is None:
         return
@@ -62,7 +62,7 @@ def require() -> None:
 
 @contextmanager
 def served(timeline: Path) -> Iterator[str]:
-    """Serve a timeline as ``gilscope view`` does, and give the address."""
+    """Serve a timeline as ``gilscope view`` does, and yield the address."""
     with Server(timeline) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -75,8 +75,8 @@ def served(timeline: Path) -> Iterator[str]:
 
 @contextmanager
 def opened(url: str, width: int = 1600, height: int = 1000) -> Iterator[Any]:
-    """Open a served timeline and give the page once the trace is loaded, drawn or not."""
-    # Imported late: where it is missing, the tests that need it say so and the others run.
+    """Open a served timeline and yield the page once the trace is loaded, drawn or not."""
+    # Imported late: if it is missing, the tests that need it are skipped and the others run.
     play_api = importlib.import_module("playwright.sync_api")
     with play_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), headless=True, args=list(_FLAGS))
@@ -89,28 +89,28 @@ def opened(url: str, width: int = 1600, height: int = 1000) -> Iterator[Any]:
             browser.close()
 
 
-def settle(page: Any) -> None:
-    """Wait until the viewer has drawn everything it wants to draw."""
+def wait_until_idle(page: Any) -> None:
+    """Wait until the viewer has finished drawing."""
     page.evaluate("() => window.waitForPerfettoIdle(200)")
 
 
 def query(page: Any, sql: str) -> list[tuple[Any, ...]]:
-    """Ask the viewer's own engine about the trace it has loaded."""
+    """Query the viewer's engine about the trace it has loaded."""
     rows = json.loads(page.evaluate(_QUERY, sql))
     return [tuple(int(v[0]) if isinstance(v, list) else v for v in row) for row in rows]
 
 
 def import_errors(page: Any) -> list[tuple[Any, ...]]:
-    """Return what the viewer could not make sense of in the file: name and count."""
+    """Return the viewer's errors when it read the file: name and count."""
     return query(page, "select name, value from stats where value > 0 and severity != 'info'")
 
 
 def show(page: Any, start_ns: int, end_ns: int) -> None:
     """Unfold all lanes and show one stretch of time, in the trace's own nanoseconds."""
-    settle(page)
+    wait_until_idle(page)
     page.evaluate("() => window.app.commands.runCommand('dev.perfetto.ExpandAllGroups')")
     page.evaluate(
         "([a, b]) => window.app.trace.timeline.setViewportTime(BigInt(a), BigInt(b))",
         [str(start_ns), str(end_ns)],
     )
-    settle(page)
+    wait_until_idle(page)

@@ -1,4 +1,4 @@
-"""Reports in which VizTracer's functions and the GIL's lanes stand together: the file, and what is shown."""
+"""Reports with VizTracer's functions and the GIL's lanes, read from the file and from the viewer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Merged:
 
 
 def _sorted(rows: Iterable[tuple[int, int, str, str, int, int]]) -> Merged:
-    """Put rows of pid, tid, the lane's title, name, start and duration where they belong."""
+    """Sort rows of pid, tid, the lane's title, name, start and duration by their kind."""
     found = Merged()
     for pid, tid, title, name, start, duration in sorted(rows, key=lambda row: (*row[4:], *row[:4])):
         if tid < FIRST_TID:
@@ -53,7 +53,7 @@ def _sorted(rows: Iterable[tuple[int, int, str, str, int, int]]) -> Merged:
 
 
 def read(report: Path) -> Merged:
-    """Read a report's file as the viewer does: of a lane's names the one with the greatest time counts."""
+    """Read a report's file as the viewer does: of a lane's names, use the one with the latest time."""
     events = json.loads(report.read_bytes(), parse_float=Decimal)["traceEvents"]
     titles: dict[tuple[int, int], tuple[Decimal, int, str]] = {}
     for i, event in enumerate(events):
@@ -71,17 +71,17 @@ def read(report: Path) -> Merged:
 
 
 def _state_or_name(event: dict[str, Any]) -> str:
-    """Return the state of a slice of the GIL's lanes, whose name is that of a function; else the name."""
+    """Return the state of a run or wait, which may have the name of a function; of others, the name."""
     return str(event["cat"] if event.get("cat") in ("run", "wait") else event["name"])
 
 
 def _ns(micros: Decimal) -> int:
-    # VizTracer's own times are doubles, printed with whatever digits they have.
+    # VizTracer's times are doubles, printed with all their digits.
     return round(Decimal(micros) * 1000)
 
 
 def shown(page: Any) -> Merged:
-    """Read what the viewer has loaded; instants count as slices there."""
+    """Read what the viewer has loaded; there, instants are slices, too."""
     rows = browser.query(page, _SHOWN)
     return _sorted((*row[:5], row[5]) for row in rows if row[3] not in _INSTANTS)
 
@@ -94,8 +94,8 @@ def edges_without_the_gil(
 ) -> list[tuple[str, int]]:
     """Return the ends of functions, between two instants, at which their thread did not hold the GIL.
 
-    VizTracer stamps a call and a return while its thread holds the GIL. What a thread does without it, C code
-    that let it go, lies between the two.
+    VizTracer stamps a call and a return while the thread holds the GIL. C code that runs without the GIL is
+    between the two.
     """
     runs = sorted((start, start + duration) for name, start, duration in lane if name == "run")
     starts, ends = (np.array([r[i] for r in runs], np.int64) for i in (0, 1))

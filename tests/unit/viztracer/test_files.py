@@ -1,4 +1,4 @@
-"""The timeline file: whole or absent, and readable by anyone."""
+"""The timeline file is written whole or not at all."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ def test_packed_and_plain_hold_the_same(tmp_path: Path) -> None:
     assert packed[3:8] == bytes(5), "neither a name nor a date is kept inside the file"
 
 
-def test_progress_tells_the_rows_written_so_far(target: Path) -> None:
+def test_progress_is_reported_in_rows(target: Path) -> None:
     seen: list[int] = []
     export(timelines.recording(ROWS, batch=4), target, progress=seen.append)
     assert seen == [4, 6]
@@ -106,7 +106,7 @@ def test_an_existing_file_is_replaced(target: Path) -> None:
     assert len(timelines.slices(written(timelines.recording(ROWS), target))) == len(ROWS)
 
 
-def test_a_link_goes_on_pointing_to_the_file(tmp_path: Path) -> None:
+def test_a_link_still_points_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     link = tmp_path / "run.json"
     link.symlink_to(tmp_path / "far" / "real.json")
@@ -144,7 +144,7 @@ def test_metadata_that_cannot_place_the_events(target: Path, key: str, value: ob
         ((0, "run", 0, None, None), "missing values"),
     ],
 )
-def test_rows_no_trace_of_ours_has(target: Path, row: Row, message: str) -> None:
+def test_rows_that_gilscope_never_writes_are_refused(target: Path, row: Row, message: str) -> None:
     with pytest.raises(TraceFormatError, match=message):
         export(timelines.recording([*ROWS, row]), target)
     assert not target.exists()
@@ -169,7 +169,7 @@ head = {"pid": 1, "start_monotonic_ns": 86_400_000_000_123}
 recording = Tables(None, head, {"intervals": table, "threads": timelines.threads(["t"] * 8)})
 start = time.process_time()
 export(recording, sys.argv[1])
-# Not ru_maxrss: it begins with what the process had that started this one.
+# Not ru_maxrss: it includes the memory of the process that started this one.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
 exported = time.process_time() - start
 text = gzip.open(sys.argv[1]).read()
@@ -183,6 +183,6 @@ print(exported, time.process_time() - start, int(peak.split()[1]) * 1024)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     seconds, packing, memory = map(float, done.stdout.split())
     assert gzip.decompress(target.read_bytes()).count(b'"ph":"X"') == 1_500_000
-    # 3 s of processor time where to compress the text alone takes 0.42 s; other machines are slower.
+    # 3 s of processor time on a machine that compresses the text in 0.42 s; scaled for other machines.
     assert seconds <= 3 * packing / 0.42
     assert memory < 1e9

@@ -1,4 +1,4 @@
-"""What the viewer needs of every timeline, seen as it sees it: through doubles of microseconds."""
+"""Invariants that the viewer needs, checked on its own times: doubles of microseconds."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from tests.support.drawn.timelines import PID, written
 from tests.support.drawn.traces import MS, calm, round_robin
 
 DAY_NS = 86_400 * 10**9
-FUNCTION = re.compile(r".*\((.*):([0-9]*)\)")  # what VizTracer takes for a function's slice
+FUNCTION = re.compile(r".*\((.*):([0-9]*)\)")  # the names that VizTracer reads as functions
 
 days_up = st.sampled_from([0, 1, 101, 102, 103, 150, 400, 4000, 40_000])
 
@@ -53,7 +53,7 @@ def test_no_slice_crosses_the_end_of_another(trace, days, ns):
         for event in sorted(lane, key=lambda e: (e["start"], -e["end"])):
             while on and on[-1] <= event["start"]:
                 on.pop()
-            # The viewer draws what has no length inside of what begins with it.
+            # The viewer draws a slice of length zero inside another that begins with it.
             instant = event["start"] == event["end"]
             assert not on or ((nested or instant) and event["end"] <= on[-1])
             on.append(event["end"])
@@ -94,7 +94,7 @@ def assert_arrows(events: list[dict]) -> dict:
 
 
 def enclosing(runs: list[dict], time: int) -> dict:
-    """Return the run in which a time lies: where it lasts, before its end."""
+    """Return the run that contains a time, its end excluded; one that lasts, if there is one."""
     found = [r for r in runs if r["start"] <= time < r["end"] or r["start"] == time == r["end"]]
     lasting = [r for r in found if r["end"] > r["start"]]
     return (lasting or found)[0]

@@ -1,4 +1,4 @@
-"""Lanes: in order, under tids that nothing else has, and of any name."""
+"""Lanes: their order, unique tids, and names of any kind."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_the_process_is_named_after_its_script(target: Path, argv: list[str] | N
     assert timelines.events(written(timelines.recording([], argv=argv), target))[0]["args"] == {"name": name}
 
 
-def test_a_change_of_the_switch_interval_is_a_mark_where_it_was_made(target: Path) -> None:
+def test_a_change_of_the_switch_interval_is_an_instant_on_its_threads_lane(target: Path) -> None:
     recording = timelines.recording(ROWS, ["MainThread", "worker-0"])
     rows = [
         {"time_ns": 0, "interval_ns": 5_000_000, "source": "start"},
@@ -80,7 +80,7 @@ def test_a_change_of_the_switch_interval_is_a_mark_where_it_was_made(target: Pat
 
 
 @pytest.mark.parametrize("thread", [-1, 1 << 20, (1 << 31) - 1])
-def test_threads_of_numbers_that_no_trace_has(target: Path, thread: int) -> None:
+def test_thread_numbers_out_of_range_are_refused(target: Path, thread: int) -> None:
     recording = timelines.recording([(thread, "run", 0, 5, "open")])
     with pytest.raises(TraceFormatError, match="table 'intervals': thread numbers below 0 or above 1048575"):
         export(recording, target)
@@ -92,14 +92,14 @@ def test_threads_of_numbers_that_no_trace_has(target: Path, thread: int) -> None
     assert not target.exists()
 
 
-def test_the_greatest_number_of_a_thread_has_a_lane(target: Path) -> None:
+def test_the_largest_thread_number_has_a_lane(target: Path) -> None:
     text = written(timelines.recording([((1 << 20) - 1, "run", 0, 5, "open")], trace_number=2999), target)
     tids = {e["tid"] for e in timelines.events(text) if e["ph"] == "X"}
     assert len(tids) == 2
     assert max(tids) < 1 << 32
 
 
-def test_a_thread_whose_native_id_nobody_told(target: Path) -> None:
+def test_a_thread_without_a_native_id(target: Path) -> None:
     recording = timelines.recording(ROWS)
     row = [{"thread": 0, "name": "MainThread"}]
     recording._tables["threads"] = pa.Table.from_pylist(row, schema=schema.THREADS)

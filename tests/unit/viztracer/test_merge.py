@@ -1,4 +1,4 @@
-"""A trace's lanes in VizTracer's reports: added whole and once, or the report stays as it is."""
+"""Lanes of a trace are added to a report of VizTracer completely and once, or the report does not change."""
 
 import gzip
 import json
@@ -46,7 +46,7 @@ with VizTracer(output_file=target, dump_raw=raw, verbose=0, file_info=True) as t
 
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory) -> dict[str, bytes]:
-    """Return what VizTracer itself writes: dumped by its C code, or by its ReportBuilder."""
+    """Return reports that VizTracer writes, by its C code and by its ReportBuilder."""
     folder = tmp_path_factory.mktemp("reports")
     found = {}
     for name, how in (("raw.json", "raw"), ("built.json", "built"), ("built.json.gz", "built")):
@@ -69,7 +69,7 @@ def events(content: bytes) -> list[dict]:
 
 
 def ours(recording: Tables) -> list[dict]:
-    """Return what a trace adds to a report: its timeline as a file has it, and the names of threads."""
+    """Return the events that a trace adds to a report: its timeline, and the names of threads."""
     timeline = Timeline(recording, choose(recording, None, None))
     data: dict = {"traceEvents": []}
     merge.add_to(data, timeline)
@@ -104,7 +104,7 @@ def test_reports_of_viztracer_get_every_event_once(tmp_path, reports, name):
 
 @calm
 @given(marked_traces(), st.booleans())
-def test_in_a_file_and_in_memory_it_is_the_same(tmp_path_factory, trace, first):
+def test_files_and_reports_in_memory_get_the_same_events(tmp_path_factory, trace, first):
     recording = trace.recording(pid=PID, start_monotonic_ns=ZERO_NS)
     report = {"traceEvents": [{"ph": "i", "name": "x", "ts": 1.5}], "viztracer_metadata": {}}
     if not first:
@@ -126,7 +126,7 @@ def test_it_adds_the_timeline_and_the_names_of_threads(tmp_path):
     names = [e for e in ours(recording) if e not in alone]
     assert same(ours(recording), alone + names)
     end_us = (ZERO_NS + recording.metadata["duration_ns"]) / 1000
-    told = recording.threads.to_pylist()
+    threads = recording.threads.to_pylist()
     assert names == [
         {
             "ph": "M",
@@ -136,7 +136,7 @@ def test_it_adds_the_timeline_and_the_names_of_threads(tmp_path):
             "args": {"name": shown(row["name"])},
             "ts": end_us,
         }
-        for row in told
+        for row in threads
         if row["name"]
     ]
 
@@ -150,8 +150,8 @@ SHAPES = {
     "brackets inside strings": '{"traceEvents": [{"ph": "]}"}], "file_info": "],\\"traceEvents\\":["}',
     "surrogates": '{"x": 1, "traceEvents": [{"ph": "i", "name": "\\ud83d\\ude00 \\udcff"}]}',
     "a byte order mark": '\ufeff{"traceEvents": [{"ph": "i"}]}',
-    "no number": '{"x": 1, "traceEvents": [{"ph": "C", "args": {"v": NaN}}]}',
-    "events that are none": '{"traceEvents": [1, null, [], {"ph": "M"}, {"ph": "M", "args": []}], "x": 1}',
+    "not a number": '{"x": 1, "traceEvents": [{"ph": "C", "args": {"v": NaN}}]}',
+    "events of other types": '{"traceEvents": [1, null, [], {"ph": "M"}, {"ph": "M", "args": []}], "x": 1}',
 }
 
 
@@ -187,10 +187,10 @@ def test_pieces_of_any_size(tmp_path, monkeypatch, piece, blank):
         target.write_text(target.read_text().replace('"gilscope":"', f'"gilscope":{blank}"'))
         content = target.read_bytes()
         merge_into(a_trace(), target)
-        assert target.read_bytes() == content, "the mark is seen wherever pieces end"
+        assert target.read_bytes() == content, "the identity is found wherever pieces end"
 
 
-def test_a_name_that_looks_like_the_mark_is_none(tmp_path):
+def test_a_name_that_looks_like_the_identity_is_ignored(tmp_path):
     identity = Timeline(a_trace(), choose(a_trace(), None, None)).identity
     target = tmp_path / "report.json"
     target.write_text(json.dumps({"traceEvents": [{"ph": "i", "name": f'"gilscope": "{identity}"'}]}))
@@ -198,7 +198,7 @@ def test_a_name_that_looks_like_the_mark_is_none(tmp_path):
     assert len(events(target.read_bytes())) == 1 + len(ours(a_trace()))
 
 
-NO_REPORTS = {
+NOT_REPORTS = {
     "nothing": b"",
     "blanks": b" \n",
     "not JSON": b"<html>",
@@ -206,7 +206,7 @@ NO_REPORTS = {
     "a list of events": b'[{"ph": "i", "name": "x"}]',
     "a number": b"7",
     "no traceEvents": b'{"events": []}',
-    "traceEvents is no list": b'{"a": 1, "traceEvents": {}}',
+    "traceEvents is not a list": b'{"a": 1, "traceEvents": {}}',
     "not UTF-8": b'{"a": "\xff", "traceEvents": []}',
     "deep": b"[" * 100_000,
     "cut in an event": b'{"traceEvents": [{"ph": "i", "name": ',
@@ -225,9 +225,9 @@ def stays(recording: Tables, target: Path, match: str, error=TraceFormatError, *
     assert {file.name: file.read_bytes() for file in target.parent.iterdir() if file.is_file()} == before
 
 
-@pytest.mark.parametrize("content", NO_REPORTS.values(), ids=NO_REPORTS.keys())
+@pytest.mark.parametrize("content", NOT_REPORTS.values(), ids=NOT_REPORTS.keys())
 @pytest.mark.parametrize("name", ["report.json", "report.json.gz"])
-def test_what_is_no_report_stays_as_it_is(tmp_path, content, name):
+def test_other_files_are_refused_and_do_not_change(tmp_path, content, name):
     target = tmp_path / name
     target.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     stays(a_trace(), target, rf"{name}: not a whole report of VizTracer: .*; save it again")
@@ -247,7 +247,7 @@ def test_packed_reports_that_are_damaged(tmp_path):
         stays(a_trace(), target, "report.json.gz: not a whole report of VizTracer")
 
 
-def test_a_report_that_is_not_there(tmp_path):
+def test_a_missing_report_is_named(tmp_path):
     stays(a_trace(), tmp_path / "report.json", "no such report; save it with VizTracer first")
     (tmp_path / "folder.json").mkdir()
     stays(a_trace(), tmp_path / "folder.json", "no such report")
@@ -296,7 +296,7 @@ def test_a_full_disk_costs_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
 @pytest.mark.parametrize("name", ["report.json", "report.json.gz"])
-def test_who_may_read_a_report_stays_the_same(tmp_path, mode, name):
+def test_the_permissions_of_a_report_do_not_change(tmp_path, mode, name):
     target = tmp_path / name
     target.write_bytes(
         gzip.compress(b'{"traceEvents": []}') if name.endswith("z") else b'{"traceEvents": []}'
@@ -306,7 +306,7 @@ def test_who_may_read_a_report_stays_the_same(tmp_path, mode, name):
     assert target.stat().st_mode & 0o777 == mode
 
 
-def test_a_link_goes_on_pointing_to_the_report(tmp_path):
+def test_a_link_still_points_to_the_report(tmp_path):
     real, link = tmp_path / "real.json", tmp_path / "link.json"
     real.write_text('{"traceEvents": []}')
     link.symlink_to(real)
@@ -318,14 +318,14 @@ def test_a_link_goes_on_pointing_to_the_report(tmp_path):
 def test_a_window_and_what_was_left_out(tmp_path):
     target = tmp_path / "report.json"
     target.write_text('{"traceEvents": []}')
-    said = merge_into(a_trace(), target, max_slices=10, flows=False)
-    assert said.startswith("45 intervals are more than 10, so the timeline shows ")
+    left_out = merge_into(a_trace(), target, max_slices=10, flows=False)
+    assert left_out.startswith("45 intervals are more than 10, so the timeline shows ")
     found = events(target.read_bytes())
     assert sum(e["name"] in ("run", "wait") for e in found) <= 10
     assert not [e for e in found if e["ph"] in "sf"]
 
 
-def test_progress_is_told(tmp_path):
+def test_progress_is_reported(tmp_path):
     target = tmp_path / "report.json"
     target.write_text('{"traceEvents": []}')
     seen: list[int] = []
@@ -334,7 +334,7 @@ def test_progress_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("data", [None, [], 7, {}, {"traceEvents": None}, {"traceEvents": {}}])
-def test_in_memory_too_only_reports_are_taken(data):
+def test_other_objects_in_memory_are_refused(data):
     timeline = Timeline(a_trace(), choose(a_trace(), None, None))
     with pytest.raises(TraceFormatError, match="expected an object with a list of traceEvents, found"):
         merge.add_to(data, timeline)
@@ -342,7 +342,7 @@ def test_in_memory_too_only_reports_are_taken(data):
 
 @pytest.mark.parametrize("by", ["library", "command line"])
 @pytest.mark.parametrize("order", [1, -1])
-def test_viztracer_takes_all_of_it_in_either_order(tmp_path, reports, by, order):
+def test_viztracer_combines_all_events_in_either_order(tmp_path, reports, by, order):
     export(a_trace(1), tmp_path / "alone.json")
     (tmp_path / "merged.json").write_bytes(reports["raw.json"])
     merge_into(a_trace(2), tmp_path / "merged.json")

@@ -1,4 +1,4 @@
-"""Which part of a trace is shown: of all that are small enough, the one in which threads waited longest."""
+"""The part of a trace that is shown: of all small enough, the one in which threads waited longest."""
 
 import re
 
@@ -20,7 +20,7 @@ SENTENCE = re.compile(
 
 
 def inside(rows: list[Row], start: int, end: int) -> list[Row]:
-    """Return the rows that share time with a stretch; what has no length may stand at its edges."""
+    """Return the rows that overlap a stretch; rows of length zero may be at its edges."""
     return [
         row
         for row in rows
@@ -34,7 +34,7 @@ def waited(rows: list[Row], start: int, end: int) -> int:
 
 
 def most_waited(rows: list[Row], part: Part, most: int) -> int | None:
-    """Try every stretch there is, and return the longest wait of those that are small enough."""
+    """Try every stretch and return the longest wait of those that are small enough."""
     times = range(part.start_ns, part.end_ns + 1)
     fitting = [waited(rows, a, b) for a in times for b in times if b > a and len(inside(rows, a, b)) <= most]
     return max(fitting, default=None)
@@ -57,7 +57,7 @@ rows_of_threads = st.lists(
 @example([(n, "wait", 5, 0, None) for n in range(4)], 2, None)
 @example([(n, "wait", 0, 0, None) for n in range(4)], 2, None)
 @example([(0, "run", 0, 9, None), (1, "wait", 0, 9, None)], 1, None)
-def test_no_stretch_of_so_few_intervals_waits_longer(rows, most, window):
+def test_no_stretch_of_as_few_intervals_waits_longer(rows, most, window):
     recording = timelines.recording(rows, batch=5)
     end = max((row[2] + row[3] for row in rows), default=0)
     part = Part(0, end)
@@ -81,7 +81,7 @@ def test_no_stretch_of_so_few_intervals_waits_longer(rows, most, window):
 
 @calm
 @given(rows_of_threads, st.integers(1, 12))
-def test_what_is_said_to_be_needed_is_enough_and_one_less_is_not(rows, most):
+def test_the_minimum_in_the_error_is_enough_and_one_less_is_not(rows, most):
     recording = timelines.recording(rows)
     try:
         choose(recording, None, most)
@@ -96,19 +96,19 @@ def test_what_is_said_to_be_needed_is_enough_and_one_less_is_not(rows, most):
 
 @calm
 @given(traces(), st.integers(1, 30))
-def test_the_sentence_and_the_file_tell_of_the_same_part(tmp_path_factory, trace, most):
+def test_the_sentence_and_the_file_agree_on_the_part(tmp_path_factory, trace, most):
     recording = trace.recording(pid=PID, start_monotonic_ns=ZERO_NS)
     folder = tmp_path_factory.mktemp("part")
     try:
-        said = export(recording, folder / "part.json", max_slices=most)
+        left_out = export(recording, folder / "part.json", max_slices=most)
     except OptionError:
         return
     text = (folder / "part.json").read_bytes()
     slices = [e for e in timelines.whole_events(text) if e["name"] in ("run", "wait") and e["ph"] == "X"]
-    if said is None:
+    if left_out is None:
         assert len(slices) == len(trace.intervals)
         return
-    total, limit, *times = SENTENCE.match(said).groups()
+    total, limit, *times = SENTENCE.match(left_out).groups()
     start, end = (round(float(t) * 1e9) for t in times)
     assert (int(total.replace(",", "")), int(limit)) == (len(trace.intervals), most)
     assert len(slices) <= most
@@ -119,11 +119,11 @@ def test_the_sentence_and_the_file_tell_of_the_same_part(tmp_path_factory, trace
     assert timelines.in_order(again) == timelines.in_order(timelines.whole_events(text))
 
 
-def test_the_number_that_is_too_many_is_that_of_the_window():
+def test_the_sentence_counts_the_intervals_of_the_window():
     recording = round_robin(2, 10).recording()
     total = recording.intervals.num_rows
-    said = choose(recording, (0, 5.5e-3), 4).said
-    assert int(SENTENCE.match(said)[1]) < total
+    left_out = choose(recording, (0, 5.5e-3), 4).left_out
+    assert int(SENTENCE.match(left_out)[1]) < total
 
 
 def test_a_burst_is_found_however_short():
@@ -137,7 +137,7 @@ def test_a_burst_is_found_however_short():
 
 def test_all_at_one_instant():
     rows: list[Row] = [(0, "wait", 7, 0, None)] * 100_000
-    assert choose(timelines.recording(rows, duration_ns=20), None, 10).said is not None
+    assert choose(timelines.recording(rows, duration_ns=20), None, 10).left_out is not None
     at_the_only_instant = [(0, "wait", 0, 0, None)] * 100_000
     with pytest.raises(OptionError, match="at least 100,000, not 10"):
         choose(timelines.recording(at_the_only_instant), None, 10)
@@ -149,7 +149,7 @@ def test_an_empty_trace_has_one_part():
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, "9", True, float("nan"), [], 10**6 + 0.0])
-def test_numbers_that_are_none(most):
+def test_invalid_numbers_are_refused(most):
     with pytest.raises(OptionError, match="max_slices must be a whole number, at least 1"):
         choose(timelines.recording([]), None, most)
 
@@ -177,7 +177,7 @@ def test_numbers_that_are_none(most):
         5,
     ],
 )
-def test_windows_that_are_none(tmp_path, window):
+def test_invalid_windows_are_refused(tmp_path, window):
     recording = timelines.recording([(0, "run", 0, 3 * MS, "open")])
     with pytest.raises(OptionError, match=r"window must be two times.*inside the trace \(0 to 0.003\), not"):
         export(recording, tmp_path / "run.json", window=window)
@@ -213,7 +213,7 @@ def test_in_long_traces_no_stretch_of_98_percent_as_many_waits_longer(data):
     most = data.draw(st.sampled_from([8, 60, 120, 200]))
     found = choose(timelines.recording(rows), None, most)
     if len(rows) <= most:
-        assert found.said is None
+        assert found.left_out is None
         return
     assert len(inside(rows, found.start_ns, found.end_ns)) <= most
     fewer = most * 98 // 100
@@ -222,7 +222,7 @@ def test_in_long_traces_no_stretch_of_98_percent_as_many_waits_longer(data):
 
 
 def longest_stretches(rows: list[Row], most: int) -> list[tuple[int, int]]:
-    """Return the stretches with so many intervals that cannot be made longer; rows have a length."""
+    """Return the longest stretches with at most ``most`` intervals; no row has length zero."""
     begins = sorted(row[2] for row in rows)
     end = max(row[2] + row[3] for row in rows)
     out = []

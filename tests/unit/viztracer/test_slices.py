@@ -1,4 +1,4 @@
-"""Slices: exact to the nanosecond, and never one over the edge of another, also as the viewer rounds."""
+"""Slices are exact to the nanosecond and never overlap, even after the viewer has rounded them."""
 
 import itertools
 import json
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gilscope import viztracer
-from gilscope.viztracer import FIRST_TID, text
+from gilscope.viztracer import FIRST_TID, jsontext
 from tests.support.drawn import timelines
 from tests.support.drawn.timelines import PID, ROWS, ZERO_NS, Row, written
 
@@ -21,7 +21,7 @@ def test_every_interval_is_a_slice_exact_to_the_nanosecond(target: Path) -> None
     assert sorted(timelines.slices(text), key=str) == sorted(ROWS, key=str)
 
 
-def test_a_slice_as_it_stands_in_the_file(target: Path) -> None:
+def test_all_keys_of_a_slice(target: Path) -> None:
     events = timelines.events(written(timelines.recording([(3, "run", 1, 2_000_030, "forced")]), target))
     event = next(e for e in events if e["ph"] == "X" and e["tid"] != FIRST_TID)
     assert {**event, "ts": str(event["ts"]), "dur": str(event["dur"])} == {
@@ -63,7 +63,7 @@ def test_lanes_add_up_to_the_tables(
 
 
 def as_viewed(text: bytes) -> list[tuple[int, int]]:
-    """Return starts and ends in ns as the viewer computes them: from doubles of microseconds."""
+    """Return starts and ends in ns as the viewer computes them, from doubles of microseconds."""
     events = [e for e in json.loads(text)["traceEvents"] if e["ph"] == "X" and e["tid"] > FIRST_TID]
     starts = [round(event["ts"] * 1000.0) for event in events]
     return [
@@ -83,7 +83,7 @@ def test_slices_touch_in_the_viewer_however_long_the_host_is_up(target: Path, da
     found = timelines.slices(text)
     assert [start + ZERO_NS - zero_ns for _, _, start, _, _ in found] == starts[:-1], "starts stay exact"
     wrong = [abs(found[n][3] - lengths[n]) for n in range(5000)]
-    # Each edge is rounded once to a double of microseconds and once to one of nanoseconds: half a step each.
+    # Each edge is rounded to a double of microseconds, then of nanoseconds, each time by half a step at most.
     micros_step, step = math.ulp(zero_ns / 1000) * 1000, math.ulp(float(zero_ns))
     assert max(wrong) <= (0 if days <= 101 else micros_step + step)
 
@@ -117,7 +117,7 @@ def test_overlaps_are_clipped_within_and_across_batches(target: Path, batch: int
 def test_overlaps_are_clipped_across_steps_of_one_batch(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viztracer.text, "ROWS_PER_STEP", 2)
+    monkeypatch.setattr(viztracer.jsontext, "ROWS_PER_STEP", 2)
     text = written(timelines.recording(OVERLAPPING), target)
     assert sorted(timelines.slices(text), key=str) == sorted(CLIPPED, key=str)
 
@@ -125,8 +125,8 @@ def test_overlaps_are_clipped_across_steps_of_one_batch(
 @given(
     st.integers(-(1 << 40), 1 << 40), st.lists(st.integers(0, 3000) | st.integers(0, 1 << 41), max_size=60)
 )
-def test_distinct_numbers_are_those_that_sorting_finds(least: int, steps: list[int]) -> None:
+def test_distinct_numbers_are_those_of_a_sort(least: int, steps: list[int]) -> None:
     values = np.array([least + step for step in steps], np.int64)
-    few, index = text.distinct(values)
+    few, index = jsontext.distinct(values)
     assert few.tolist() == sorted({*values.tolist()})
     assert few[index].tolist() == values.tolist()

@@ -1,4 +1,4 @@
-"""A timeline holds exactly the events that the tables say, whatever the trace."""
+"""For any trace, a timeline has exactly the events that its tables describe."""
 
 import tempfile
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_all_events_of_a_window(trace, data):
 
 
 def edges(trace: Trace) -> list[int]:
-    """Return the times at which something happens: the windows worth trying."""
+    """Return the times at which an interval or a region begins or ends."""
     rows = [*trace.intervals, *(m for m in trace.marks if m.duration_ns is not None)]
     ends = {row.start_ns + row.duration_ns for row in rows}
     return sorted({0, trace.duration} | {row.start_ns for row in rows} | ends)
@@ -70,7 +70,7 @@ def edges(trace: Trace) -> list[int]:
 
 @calm
 @given(marked_traces(), st.booleans())
-def test_sampled_edges_tell_no_more_than_they_know(trace, flows):
+def test_events_of_sampled_edges_have_no_unknown_values(trace, flows):
     recording = placed(sampled(trace))
     text = written(recording, flows=flows)
     agree(text, Twin(recording, 0, trace.duration), arrows=flows)
@@ -79,13 +79,13 @@ def test_sampled_edges_tell_no_more_than_they_know(trace, flows):
 
 
 def test_all_events_in_small_steps(monkeypatch):
-    monkeypatch.setattr(viztracer.text, "ROWS_PER_STEP", 2)
+    monkeypatch.setattr(viztracer.jsontext, "ROWS_PER_STEP", 2)
     marks = [Mark(n % 3, "f", n, 10 - n % 4 if n % 2 else None) for n in range(9)]
     recording = placed(round_robin(3, 4).but(marks=marks))
     agree(written(recording), Twin(recording, 0, recording.metadata["duration_ns"]))
 
 
-def test_what_has_no_length_comes_before_what_begins_with_it():
+def test_a_slice_of_length_zero_comes_before_another_that_begins_with_it():
     steps = [("acquire", 0, 2), ("release", 0, 2), ("request", 0, 2), ("acquire", 0, 5)]
     trace = of_stories([told(history(*steps), 9)], 9)
     assert [(i.state, i.start_ns, i.duration_ns) for i in trace.intervals] == [
@@ -97,13 +97,13 @@ def test_what_has_no_length_comes_before_what_begins_with_it():
     agree(written(recording), Twin(recording, 0, 9))
 
 
-def test_a_mark_of_a_thread_that_no_table_knows_stands_on_the_holders_lane():
+def test_a_mark_of_an_unknown_thread_is_on_the_holders_lane():
     recording = placed(round_robin(2, 1).but(marks=[Mark(7, "here", 5)]))
     agree(written(recording), Twin(recording, 0, recording.metadata["duration_ns"]))
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 50])
-def test_points_that_are_too_many_are_the_greatest_of_a_stretch(monkeypatch, most):
+def test_too_many_points_are_reduced_to_the_maximum_of_each_stretch(monkeypatch, most):
     monkeypatch.setattr(viztracer.events, "_MOST_POINTS", most)
     recording = placed(round_robin(4, 9))
     twin = Twin(recording, 0, recording.metadata["duration_ns"])
@@ -115,7 +115,7 @@ def test_points_that_are_too_many_are_the_greatest_of_a_stretch(monkeypatch, mos
     ]
     assert len(found) <= most + 1
     assert found[0][0] == exact[0][0]
-    assert found[-1] == exact[-1], "and the last one is what goes on"
+    assert found[-1] == exact[-1], "the viewer extends the last one"
     ends = [time for time, _ in found[1:]] + [exact[-1][0] + 1]
     for (time, count), end in zip(found, ends, strict=True):
         assert count == max(n for t, n in exact if time <= t < end)

@@ -1,4 +1,4 @@
-"""Lanes in VizTracer's own reports: what it calls before it saves one."""
+"""A plugin of VizTracer that adds lanes to each report before VizTracer saves it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without types
     """A plugin of VizTracer that adds the lanes of traces to each report it saves.
 
-    Whatever goes wrong costs the lanes, with a warning, and never the report.
+    After an error the report has no such lanes, and a warning says so; the report itself is always saved.
 
     Args:
-        traces: returns the traces to add, each finished or as far as it has come.
+        traces: returns the traces to add, finished or recorded so far.
     """
 
     def __init__(self, traces: Callable[[], list[Tables]]) -> None:
@@ -31,44 +31,44 @@ class GilLanes(VizPluginBase):  # type: ignore[misc]  # VizTracer comes without 
         self._pid = os.getpid()
 
     def support_version(self) -> str:
-        """Return the VizTracer from which on its plugins are as we know them."""
+        """Return the oldest version of VizTracer that has plugins like this one."""
         return "1.0.0"
 
     def message(self, m_type: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Answer VizTracer, which tells what it is about to do."""
+        """Answer a message of VizTracer about what it is going to do."""
         try:
             if m_type == "event":
-                return self.hear(payload.get("when"))
+                return self.handle_event(payload.get("when"))
             if payload.get("cmd_type") == "terminate":
                 self.end()
         except Exception as error:
             warn(error)
         return {"success": True}
 
-    def hear(self, when: str | None) -> dict[str, Any]:
-        """Take in an event; before a report is saved, ask for its data."""
+    def handle_event(self, when: str | None) -> dict[str, Any]:
+        """Handle an event: before a report is saved, ask for its data."""
         return {"action": "handle_data", "handler": self._add} if when == "pre-save" else {}
 
     def end(self) -> None:
-        """VizTracer is done with the plugin."""
+        """Called when VizTracer no longer needs the plugin."""
 
     def _add(self, data: Any) -> None:
         if os.getpid() != self._pid:
-            return  # a forked child saves a report of its own, in which its parent's lanes have no place
+            return  # a forked child saves a report of its own, which must not have its parent's lanes
         try:
-            # Only now: importing pyarrow in the middle of a trace would stand in the way of the program.
+            # Imported late: it imports pyarrow, which would slow the program down in the middle of a trace.
             from gilscope.viztracer.merge import add_lanes
 
             for recording in self._traces():
-                said = add_lanes(recording, data)
-                if said is not None:
-                    warn_user(f"{said}; t.merge_into(report) adds more")
+                left_out = add_lanes(recording, data)
+                if left_out is not None:
+                    warn_user(f"{left_out}; t.merge_into(report) adds more")
         except Exception as error:
             warn(error)
 
 
 def warn(error: Exception) -> None:
-    """Say that a report has no lanes of ours."""
+    """Warn that a report has no lanes of gilscope."""
     warn_user(
         f"gilscope's lanes are not in VizTracer's report, which is whole without them: {error}; write them "
         "to a file of their own with t.to_viztracer(), or t.merge_into(report)"
@@ -76,23 +76,23 @@ def warn(error: Exception) -> None:
 
 
 def tracing() -> Any:
-    """Return the VizTracer that traces now, or None; the last one made stays known when it has stopped."""
+    """Return the VizTracer that traces now, or None: ``get_tracer`` also returns one that has stopped."""
     module = sys.modules.get("viztracer")
     tracer = module.get_tracer() if module is not None else None
     return tracer if tracer is not None and tracer.enable else None
 
 
 def unseen(call: Callable[[], None]) -> None:
-    """Call a function of ours that VizTracer's report is not to show, as VizTracer's `ignore_function` does.
+    """Call a function while VizTracer is paused, as VizTracer's `ignore_function` does.
 
-    Beginning and ending a trace are some hundred thousand calls, enough to push the program's own out of
-    VizTracer's buffer. VizTracer must be paused and resumed in one frame, or it loses count of its stack.
+    To begin and end a trace takes some hundred thousand calls, which could push the program's own out of
+    VizTracer's buffer. VizTracer must be paused and resumed in one frame, or it miscounts its stack.
     """
     try:
         tracer = tracing()
         resume = tracer.resume
         tracer.pause()
-    except AttributeError:  # none is tracing, or none that we know
+    except AttributeError:  # no VizTracer traces, or it has no such methods
         call()
         return
     try:
@@ -102,10 +102,9 @@ def unseen(call: Callable[[], None]) -> None:
 
 
 def attach(plugin: Callable[[], GilLanes]) -> None:
-    """Give a plugin to the VizTracer that is tracing now, if there is one.
+    """Add a plugin to the VizTracer that is tracing now, if there is one.
 
-    VizTracer has no public way to add a plugin to one that has been made; the list is the same in 0.16 to
-    1.1.
+    VizTracer has no public way to add a plugin later; its list of plugins is the same in 0.16 to 1.1.
 
     Args:
         plugin: makes the plugin.

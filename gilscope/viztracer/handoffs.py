@@ -1,4 +1,4 @@
-"""What a slice tells of the hand-offs at its ends: who had the GIL, who got it, how long each part took."""
+"""Details that a slice shows of the hand-offs at its ends: both threads, and how long each part took."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 
 from gilscope.tables.arrays import strings
+from gilscope.viztracer.jsontext import joined, numbers, pick, where
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.rows import NO_TIME, RUN, Handoffs, Int, Intervals
-from gilscope.viztracer.text import joined, numbers, pick, where
 
 
 def match(lane: Int, time: Int, of_lane: Int, of_time: Int) -> Int:
-    """Return for each (lane, time) the position of the same pair among others; -1 where there is none."""
+    """Return the position of each (lane, time) in a second list of such pairs; -1 if it is missing there."""
     if not len(of_time):
         return np.full(len(time), -1, np.int64)
     times, rank = np.unique(of_time, return_inverse=True)
     mine = np.minimum(np.searchsorted(times, time), len(times) - 1)
-    # Ranks instead of times: a pair then fits one number.
+    # With ranks instead of times, a pair fits into one number.
     key, of_key = lane * len(times) + mine, of_lane * len(times) + rank
     order = np.argsort(of_key, kind="stable")
     at = order[np.minimum(np.searchsorted(of_key[order], key), len(order) - 1)]
@@ -29,10 +29,10 @@ def match(lane: Int, time: Int, of_lane: Int, of_time: Int) -> Int:
 
 @dataclass(slots=True)
 class Ends:
-    """Which hand-off stands at the ends of each interval; -1 where none does."""
+    """The position of the hand-off at each end of each interval; -1 for an end without one."""
 
-    acquired: Int  # that gave the GIL: to the thread that ran, or had waited
-    released: Int  # that took it from the thread that ran
+    acquired: Int  # the hand-off that gave the GIL to the thread that ran, or had waited
+    released: Int  # the hand-off that took it from the thread that ran
 
 
 def ends_of(rows: Intervals, handoffs: Handoffs, lanes: Lanes) -> Ends:
@@ -46,9 +46,9 @@ def ends_of(rows: Intervals, handoffs: Handoffs, lanes: Lanes) -> Ends:
 
 
 def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> Callable[[Int], pa.Array]:
-    """Return what tells of slices, by their positions, what they say of the hand-offs at their ends.
+    """Return a function from positions of slices to the JSON of their hand-offs, which follows other keys.
 
-    That is JSON which follows other keys. All of it at once would be most of the memory of a timeline.
+    It is called for some slices at a time: the JSON of all would be most of the memory of a timeline.
     """
     asked = handoffs.drop_request != NO_TIME
     waited = handoffs.request != NO_TIME
@@ -63,7 +63,7 @@ def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> C
     runs = rows.state == RUN
     nothing = np.int64(-1)
 
-    def said(which: Int) -> pa.Array:
+    def details(which: Int) -> pa.Array:
         acquired, run = ends.acquired[which], runs[which]
         return joined(
             pick(wait, np.where(run, nothing, acquired)),
@@ -71,4 +71,4 @@ def texts_of(rows: Intervals, ends: Ends, handoffs: Handoffs, lanes: Lanes) -> C
             pick(after, np.where(run, ends.released[which], nothing)),
         )
 
-    return said
+    return details

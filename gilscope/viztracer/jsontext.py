@@ -1,4 +1,4 @@
-"""JSON text made of whole columns at a time: no loop over rows."""
+"""JSON text from whole columns at a time, without a loop over rows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from gilscope.tables.arrays import column, filled, numpy_of, scalar, strings
 
 Int = npt.NDArray[np.int64]
 
-# JSON allows no bare control character, and the viewer shows \uXXXX as it stands: write their pictures.
+# JSON does not allow control characters, and the viewer shows \uXXXX literally: write their pictures.
 CONTROLS = {code: 0x2400 + code for code in range(32)} | {127: 0x2421}
 
 ROWS_PER_STEP = 1 << 17
 
-# From here on (101 days) a double of microseconds is too coarse to tell one nanosecond from the next.
+# From here on (101 days) a double of microseconds cannot distinguish one nanosecond from the next.
 _EXACT_NS = 1000 << 43
 
 
 def dumps(value: Any) -> str:
-    """Return a value as JSON without blanks; characters that are not ASCII stand as they are."""
+    """Return a value as JSON without blanks; characters outside ASCII are not escaped."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -37,15 +37,15 @@ def utf8(text: str) -> bytes:
 
 
 def quoted(names: Iterable[str]) -> list[str]:
-    """Return names as JSON strings, control characters as their pictures."""
+    """Return names as JSON strings, with pictures of control characters."""
     return [utf8(dumps(name.translate(CONTROLS))).decode() for name in names]
 
 
 def titles(names: Iterable[str]) -> list[str]:
     """Return names of slices as JSON strings.
 
-    VizTracer takes a slice named ``x (file:12)`` for a function, and fails where the number is missing. What
-    only looks like that gets a blank of no width behind the colon.
+    VizTracer reads a slice named ``x (file:12)`` as a function, and fails if the number is missing. A name
+    that only looks like that gets a zero-width space after the colon.
     """
     return [name.replace(":", ":\u200b") if "(" in name else name for name in quoted(names)]
 
@@ -56,11 +56,11 @@ def _fractions(after: str) -> pa.Array:
 
 
 def micros(ns: Int, after: str = "") -> tuple[pa.Array, pa.Array]:
-    """Return microseconds as text, exact to the nanosecond: what stands before the point, and the rest.
+    """Return microseconds as text, exact to the nanosecond: the digits before the point, and the rest.
 
     Args:
         ns: nanoseconds.
-        after: what follows each.
+        after: text that follows each number.
     """
     whole, rest = np.divmod(ns, 1000)
     return column(whole).cast(pa.string()), _fractions(after).take(column(rest))
@@ -77,7 +77,7 @@ def distinct(values: Int) -> tuple[Int, Int]:
     width = int(values.max(initial=least)) - least + 1
     if width > max(len(values), 1024):
         return np.unique(values, return_inverse=True)
-    # Numbers that lie close together need not be sorted.
+    # Numbers in a narrow range need no sorting.
     few = np.flatnonzero(np.bincount(values - least, minlength=width))
     place = np.zeros(width, np.int64)
     place[few] = np.arange(len(few))
@@ -85,14 +85,14 @@ def distinct(values: Int) -> tuple[Int, Int]:
 
 
 def repeated(values: Int, template: str) -> pa.Array:
-    """Return a text with each number in it, for numbers of which there are few different ones."""
+    """Return the template with each number in it; made for few distinct numbers."""
     few, index = distinct(values)
     texts = [template.replace("{}", str(n), 1) for n in few.tolist()]
     return strings(texts).take(column(index))
 
 
 def as_shown(ns: Int) -> Int:
-    """Return the nanoseconds the viewer makes of a time: a double of microseconds, times 1000."""
+    """Return the nanoseconds that the viewer computes: it reads microseconds as a double, times 1000."""
     if not ns.size or ns.max() < _EXACT_NS:
         return ns
     text = pc.binary_join_element_wise(*micros(ns), scalar("")).cast(pa.float64())
@@ -101,29 +101,29 @@ def as_shown(ns: Int) -> Int:
 
 
 def step(ns: int) -> int:
-    """Return by how many nanoseconds two times must differ to differ in the viewer."""
+    """Return the smallest difference of two times, in nanoseconds, that the viewer can show."""
     return 1 if ns < _EXACT_NS else math.ceil(1000 * math.ulp(ns / 1000) + math.ulp(float(ns)))
 
 
 def joined(*columns: Any) -> pa.Array:
-    """Return the columns' texts behind one another, row by row; plain strings repeat in each row."""
+    """Concatenate columns of text, row by row; a plain string is repeated in each row."""
     return pc.binary_join_element_wise(*[scalar(c) if isinstance(c, str) else c for c in columns], scalar(""))
 
 
 def where(condition: npt.NDArray[np.bool_], *columns: Any) -> pa.Array:
-    """Return the columns joined where the condition holds, and nothing elsewhere."""
+    """Return the joined columns in rows where the condition holds, and "" in others."""
     return pc.if_else(column(condition), joined(*columns), scalar(""))
 
 
 def pick(texts: pa.Array, index: npt.NDArray[Any]) -> pa.Array:
-    """Return the text that each index says; nothing for -1."""
+    """Return the text at each index; "" for -1."""
     return filled(texts.take(column(index, null=index < 0)), "")
 
 
 def content(*columns: Any) -> memoryview:
     """Return the bytes of all rows of columns joined; see `joined`."""
     texts = joined(*columns)
-    # In Arrow's memory they already stand one after the other.
+    # In Arrow's memory the texts already follow one another.
     _, offsets, content = texts.buffers()
     length = int(np.frombuffer(offsets, np.int32)[len(texts)])
     return memoryview(content)[:length]
