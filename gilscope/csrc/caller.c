@@ -78,7 +78,7 @@ static bool counts_references(void)
     return PySys_GetObject("gettotalrefcount") != NULL;
 }
 
-bool gs_caller_know(struct gs_caller *c, char *why, size_t why_size)
+bool gs_caller_know(struct gs_caller *c, struct gs_why *why)
 {
     const char *problem = counts_references() ? "this is a debug build of CPython"
                           : !know_caller(c)   ? "Python does not say where it is called"
@@ -86,7 +86,7 @@ bool gs_caller_know(struct gs_caller *c, char *why, size_t why_size)
     if (!problem)
         return true;
     PyErr_Clear(); /* a file name that is no text, say: no reason not to record the rest */
-    snprintf(why, why_size, "%s", problem);
+    gs_refuse(why, "%s", problem);
     return false;
 }
 

@@ -16,7 +16,7 @@ struct gs_caller {
 
 /* With the GIL, `c` all zeros. Returns false, with no exception set, and writes into `why` what
  * Python does not say, or why frames must not be read here. Afterwards gs_caller_forget(). */
-bool gs_caller_know(struct gs_caller *c, char *why, size_t why_size);
+bool gs_caller_know(struct gs_caller *c, struct gs_why *why);
 void gs_caller_forget(struct gs_caller *c);
 
 /* Take and give back a reference. Taking needs no thread state: a hook may do it that has the

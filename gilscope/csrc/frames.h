@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpython.h"
+
 /* Offsets; of 64-bit builds with a GIL. */
 struct gs_frames {
     uint16_t thread_frame; /* PyThreadState: the innermost frame ... */
@@ -43,19 +45,13 @@ struct gs_known_frame {
 /* Fills `f`, and proves it against what Python says. The caller holds the GIL and passes its own
  * PyThreadState. Returns true, or writes into `why` what was expected and seen. */
 bool gs_frames_prove(struct gs_frames *f, unsigned python_hex, const void *tstate,
-                     const struct gs_known_frame *known, char *why, size_t why_size);
+                     const struct gs_known_frame *known, struct gs_why *why);
 
 struct gs_frame {
     uintptr_t address;
     uintptr_t code;
     uint32_t offset; /* of the instruction, in bytes: f_lasti; of one that has not begun, below 0 */
 };
-
-/* FRAME_OWNED_BY_INTERPRETER (3.14 on) and FRAME_OWNED_BY_CSTACK, in all versions that have them:
- * frames of the interpreter's own, in which no code runs. */
-#define GS_FIRST_SHIM_OWNER 3
-/* 3.14 on: a reference to an object carries marks in its lowest bits. */
-#define GS_REFERENCE_MARKS ((uintptr_t)7)
 
 static inline uintptr_t gs_frames_load(uintptr_t at)
 {

@@ -1,149 +1,62 @@
 #define _GNU_SOURCE
 #include "layout.h"
 
-#include <dlfcn.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "condition.h"
-
-/* Until 3.12 nothing in the interpreter tells where its fields are: one row for each, from
- * offsetof() on 64-bit Linux (the same in 3.11.2 and 3.11.7). */
-struct row {
-    uint16_t gil, interp_threads, thread_next, thread_native_id;
-    uint16_t interpreters, interp_next, interp_id;
-};
-static const struct row row_3_11 = {360, 16, 8, 160, 0, 0, 0};  /* gil: inside _PyRuntime */
-static const struct row row_3_12 = {384, 72, 8, 144, 40, 0, 8}; /* gil: pointer in interpreter */
-
-/* Since 3.13 _PyRuntime begins with a table of offsets, _Py_DebugOffsets: a cookie, the version,
- * and 64-bit numbers. Which number stands where changes with each minor version. */
-struct debug_index {
-    uint8_t threads_head, gil_pointer, gil_struct, gil_locked, gil_holder;
-    uint8_t thread_next, thread_native_id, thread_requested;
-};
-enum { INTERPRETERS_HEAD = 5, INTERP_ID = 7, INTERP_NEXT = 8 }; /* the same in all */
-
-/* In _PyRuntime, behind the head of the list of interpreters (3.12 to 3.15). */
-#define MAIN_AFTER_HEAD    8
-#define NEXT_ID_AFTER_HEAD 16
-
-static const struct debug_index index_3_13 = {9, 14, 15, 17, 18, 21, 25, 0};
-static const struct debug_index index_3_14 = {9, 15, 16, 18, 19, 24, 28, 0};
-static const struct debug_index index_3_15 = {9, 15, 16, 18, 19, 24, 31, 35};
-
-/* The GIL's struct: interval, last_holder, locked, switch_number, cond, mutex, switch_cond,
- * switch_mutex. Free-threaded builds put one int before it all, so count from last_holder. */
-#define INTERVAL_BEFORE_HOLDER 8
-#define SWITCHES_AFTER_LOCKED  8
-#define COND_AFTER_LOCKED      16
-
-bool gs_layout_refuse(char *why, size_t size, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why, size, format, args);
-    va_end(args);
-    return false;
-}
+#include "cpython.h"
 
 static const void *at(const void *base, size_t offset)
 {
     return (const char *)base + offset;
 }
 
-static void from_row(struct gs_layout *l, const struct row *row)
+/* The list of interpreters is optional: where a number cannot be an offset, there is no list. */
+static void locate_interpreters(struct gs_layout *l, const struct gs_cpython *c)
 {
-    l->gil_holder = 8;
-    l->gil_locked = 16;
-    l->interp_threads = row->interp_threads;
-    l->thread_next = row->thread_next;
-    l->thread_native_id = row->thread_native_id;
-    l->thread_requested = 0;
-    l->interp_next = row->interp_next;
-    l->interp_id = row->interp_id;
+    uint16_t head;
+    const struct gs_wanted_field wanted[] = {{GS_RUNTIME_INTERPRETERS, &head},
+                                             {GS_INTERP_NEXT, &l->interp_next},
+                                             {GS_INTERP_ID, &l->interp_id}};
+    struct gs_why unused;
+    if (gs_cpython_offsets(c, wanted, sizeof wanted / sizeof *wanted, &unused) && head)
+        l->interpreters = c->runtime + head;
 }
 
-/* Where a number cannot be an offset the list is not to be had. */
-static void list_from_debug_offsets(struct gs_layout *l, const uint64_t *table,
-                                    const struct debug_index *x)
+static bool locate_gil_fields(struct gs_layout *l, const struct gs_cpython *c, struct gs_why *why)
 {
-    const uint64_t head = table[INTERPRETERS_HEAD], id = table[INTERP_ID];
-    const uint64_t next = table[INTERP_NEXT];
-    l->interp_gil = (uint16_t)table[x->gil_pointer];
-    l->threads_bound = true;
-    if (head > UINT16_MAX || id > UINT16_MAX || next > UINT16_MAX)
-        return;
-    l->interp_id = (uint16_t)id;
-    l->interp_next = (uint16_t)next;
-    l->interpreters = (uintptr_t)table + head;
-}
-
-static bool from_debug_offsets(struct gs_layout *l, const uint64_t *table, unsigned python_hex,
-                               char *why, size_t why_size)
-{
-    unsigned minor = python_hex >> 16 & 0xff;
-    const struct debug_index *x = minor == 13   ? &index_3_13
-                                  : minor == 14 ? &index_3_14
-                                                : &index_3_15;
-    if (memcmp(table, "xdebugpy", 8) != 0 || table[1] >> 16 != python_hex >> 16)
-        return gs_layout_refuse(
-            why, why_size,
-            "expected _PyRuntime to begin with the offsets of Python 3.%u, found version %#llx",
-            minor, (unsigned long long)table[1]);
-    for (int i = 6; i < 36; i++)
-        if (table[i] > UINT16_MAX && i != x->gil_struct && i != x->gil_locked &&
-            i != x->gil_holder &&
-            (i == x->threads_head || i == x->gil_pointer || i == x->thread_next ||
-             i == x->thread_native_id || i == x->thread_requested))
-            return gs_layout_refuse(why, why_size,
-                                    "expected entry %d of _Py_DebugOffsets below 65536, found %llu",
-                                    i, (unsigned long long)table[i]);
-    uint64_t locked = table[x->gil_locked] - table[x->gil_struct];
-    uint64_t holder = table[x->gil_holder] - table[x->gil_struct];
-    if (locked > 64 || holder > 64 || holder < INTERVAL_BEFORE_HOLDER)
-        return gs_layout_refuse(why, why_size,
-                                "expected the GIL's first fields within 64 bytes, found %llu, %llu",
-                                (unsigned long long)holder, (unsigned long long)locked);
+    uint64_t start = gs_cpython_offset(c, GS_GIL_START);
+    uint64_t holder = gs_cpython_offset(c, GS_GIL_HOLDER) - start;
+    uint64_t locked = gs_cpython_offset(c, GS_GIL_LOCKED) - start;
+    if (locked > 64 || holder > 64 || holder < GS_INTERVAL_BEFORE_HOLDER)
+        return gs_refuse(why, "expected the GIL's first fields within 64 bytes, found %llu, %llu",
+                         (unsigned long long)holder, (unsigned long long)locked);
     l->gil_holder = (uint16_t)holder;
     l->gil_locked = (uint16_t)locked;
-    l->interp_threads = (uint16_t)table[x->threads_head];
-    l->thread_next = (uint16_t)table[x->thread_next];
-    l->thread_native_id = (uint16_t)table[x->thread_native_id];
-    l->thread_requested = x->thread_requested ? (uint16_t)table[x->thread_requested] : 0;
-    memcpy(&l->gil, at((const void *)l->interp, table[x->gil_pointer]), sizeof l->gil);
-    list_from_debug_offsets(l, table, x);
     return true;
 }
 
-static bool locate(struct gs_layout *l, unsigned python_hex, char *why, size_t why_size)
+static bool locate(struct gs_layout *l, unsigned python_hex, struct gs_why *why)
 {
-    const void *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
-    if (!runtime)
-        return gs_layout_refuse(
-            why, why_size, "expected the interpreter to export _PyRuntime, found no such symbol");
-    switch (python_hex >> 16) {
-    case 0x030b:
-        from_row(l, &row_3_11);
-        l->gil = (uintptr_t)runtime + row_3_11.gil;
-        return true;
-    case 0x030c:
-        from_row(l, &row_3_12);
-        memcpy(&l->gil, at((const void *)l->interp, row_3_12.gil), sizeof l->gil);
-        l->interp_gil = row_3_12.gil;
-        l->interpreters = (uintptr_t)runtime + row_3_12.interpreters;
-        return true;
-    case 0x030d:
-    case 0x030e:
-    case 0x030f:
-        return from_debug_offsets(l, runtime, python_hex, why, why_size);
-    default:
-        return gs_layout_refuse(why, why_size, "expected CPython 3.11 to 3.15, found %u.%u",
-                                python_hex >> 24, python_hex >> 16 & 0xff);
-    }
+    struct gs_cpython c;
+    uint16_t gil_in_runtime;
+    const struct gs_wanted_field wanted[] = {
+        {GS_RUNTIME_GIL, &gil_in_runtime},           {GS_INTERP_GIL, &l->interp_gil},
+        {GS_INTERP_THREADS, &l->interp_threads},     {GS_THREAD_NEXT, &l->thread_next},
+        {GS_THREAD_NATIVE_ID, &l->thread_native_id}, {GS_THREAD_REQUESTED, &l->thread_requested}};
+    if (!gs_cpython_find(&c, python_hex, why) ||
+        !gs_cpython_offsets(&c, wanted, sizeof wanted / sizeof *wanted, why) ||
+        !locate_gil_fields(l, &c, why))
+        return false;
+    if (l->interp_gil)
+        memcpy(&l->gil, at((const void *)l->interp, l->interp_gil), sizeof l->gil);
+    else
+        l->gil = c.runtime + gil_in_runtime;
+    l->threads_bound = c.row->threads_bound;
+    locate_interpreters(l, &c);
+    return true;
 }
 
 bool gs_layout_read(void *to, uintptr_t from, size_t n)
@@ -154,28 +67,25 @@ bool gs_layout_read(void *to, uintptr_t from, size_t n)
 }
 
 static bool prove_gil(const struct gs_layout *l, const void *tstate, uint64_t interval_us,
-                      char *why, size_t why_size)
+                      struct gs_why *why)
 {
     char probe[64];
     struct gs_gil_view view;
     if (!gs_layout_read(probe, l->gil, sizeof probe))
-        return gs_layout_refuse(why, why_size, "expected the GIL at %p, found no readable memory",
-                                (void *)l->gil);
+        return gs_refuse(why, "expected the GIL at %p, found no readable memory", (void *)l->gil);
     gs_layout_gil(l, &view);
     if (!view.locked)
-        return gs_layout_refuse(why, why_size,
-                                "expected the GIL to be locked by this thread, found it free");
+        return gs_refuse(why, "expected the GIL to be locked by this thread, found it free");
     if (view.holder != (uintptr_t)tstate)
-        return gs_layout_refuse(why, why_size,
-                                "expected the GIL's holder to be this thread's state %p, found %p",
-                                tstate, (void *)view.holder);
+        return gs_refuse(why, "expected the GIL's holder to be this thread's state %p, found %p",
+                         tstate, (void *)view.holder);
     if (view.interval_us != interval_us)
-        return gs_layout_refuse(why, why_size, "expected a switch interval of %llu us, found %u us",
-                                (unsigned long long)interval_us, view.interval_us);
+        return gs_refuse(why, "expected a switch interval of %llu us, found %u us",
+                         (unsigned long long)interval_us, view.interval_us);
     return true;
 }
 
-static bool prove_threads(const struct gs_layout *l, const void *tstate, char *why, size_t why_size)
+static bool prove_threads(const struct gs_layout *l, const void *tstate, struct gs_why *why)
 {
     /* The newest thread state stands first, so this thread may be far down the list: follow it
      * without keeping it. */
@@ -187,16 +97,14 @@ static bool prove_threads(const struct gs_layout *l, const void *tstate, char *w
         if (p == (uintptr_t)tstate) {
             if (native_id == (uint64_t)gettid())
                 return true;
-            return gs_layout_refuse(why, why_size,
-                                    "expected this thread's state to hold native id %d, found %llu",
-                                    gettid(), (unsigned long long)native_id);
+            return gs_refuse(why, "expected this thread's state to hold native id %d, found %llu",
+                             gettid(), (unsigned long long)native_id);
         }
         if (!gs_layout_read(&p, p + l->thread_next, sizeof p))
             break;
     }
-    return gs_layout_refuse(why, why_size,
-                            "expected this thread in the interpreter's list of threads, "
-                            "did not find it (or reading memory through the kernel is forbidden)");
+    return gs_refuse(why, "expected this thread in the interpreter's list of threads, "
+                          "did not find it (or reading memory through the kernel is forbidden)");
 }
 
 static void see_nothing(void *context, const struct gs_interpreter *i)
@@ -214,22 +122,21 @@ static void prove_interpreters(struct gs_layout *l)
         return;
     l->interp_own_gil = (uint16_t)(l->gil - l->interp);
     if (l->gil - l->interp > UINT16_MAX ||
-        !gs_layout_read(&main_one, l->interpreters + MAIN_AFTER_HEAD, sizeof main_one) ||
+        !gs_layout_read(&main_one, l->interpreters + GS_MAIN_AFTER_HEAD, sizeof main_one) ||
         main_one != l->interp || !gs_layout_read(&id, l->interp + l->interp_id, sizeof id) ||
         id != 0 || !gs_layout_interpreters(l, see_nothing, NULL))
         l->interpreters = 0;
 }
 
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
-                     const void *interp, uint64_t interval_us, char *why, size_t why_size)
+                     const void *interp, uint64_t interval_us, struct gs_why *why)
 {
     memset(l, 0, sizeof *l);
     l->interp = (uintptr_t)interp;
     if (sizeof(void *) != 8)
-        return gs_layout_refuse(why, why_size, "expected a 64-bit interpreter");
-    if (!locate(l, python_hex, why, why_size) ||
-        !prove_gil(l, tstate, interval_us, why, why_size) ||
-        !prove_threads(l, tstate, why, why_size))
+        return gs_refuse(why, "expected a 64-bit interpreter");
+    if (!locate(l, python_hex, why) || !prove_gil(l, tstate, interval_us, why) ||
+        !prove_threads(l, tstate, why))
         return false;
     prove_interpreters(l);
     return true;
@@ -237,7 +144,7 @@ bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstat
 
 static uintptr_t cond_address(const struct gs_layout *l)
 {
-    return l->gil + l->gil_locked + COND_AFTER_LOCKED;
+    return l->gil + l->gil_locked + GS_COND_AFTER_LOCKED;
 }
 
 static uint16_t waiters(const struct gs_layout *l)
@@ -251,13 +158,14 @@ static uint16_t waiters(const struct gs_layout *l)
 void gs_layout_gil(const struct gs_layout *l, struct gs_gil_view *view)
 {
     const void *gil = (const void *)l->gil;
-    uint64_t interval =
-        __atomic_load_n((const uint64_t *)at(gil, (size_t)l->gil_holder - INTERVAL_BEFORE_HOLDER),
-                        __ATOMIC_RELAXED);
+    uint64_t interval = __atomic_load_n(
+        (const uint64_t *)at(gil, (size_t)l->gil_holder - GS_INTERVAL_BEFORE_HOLDER),
+        __ATOMIC_RELAXED);
     view->locked = __atomic_load_n((const int *)at(gil, l->gil_locked), __ATOMIC_RELAXED) == 1;
     view->holder = __atomic_load_n((const uintptr_t *)at(gil, l->gil_holder), __ATOMIC_RELAXED);
-    view->switches = __atomic_load_n(
-        (const uint64_t *)at(gil, (size_t)l->gil_locked + SWITCHES_AFTER_LOCKED), __ATOMIC_RELAXED);
+    view->switches =
+        __atomic_load_n((const uint64_t *)at(gil, (size_t)l->gil_locked + GS_SWITCHES_AFTER_LOCKED),
+                        __ATOMIC_RELAXED);
     view->interval_us = interval > UINT32_MAX ? UINT32_MAX : (uint32_t)interval;
     view->waiters = waiters(l);
 }
@@ -348,7 +256,7 @@ bool gs_layout_interpreters(const struct gs_layout *l,
 uint64_t gs_layout_interpreters_begun(const struct gs_layout *l)
 {
     return l->interpreters
-               ? __atomic_load_n((const uint64_t *)(l->interpreters + NEXT_ID_AFTER_HEAD),
+               ? __atomic_load_n((const uint64_t *)(l->interpreters + GS_NEXT_ID_AFTER_HEAD),
                                  __ATOMIC_RELAXED)
                : 0;
 }
@@ -364,10 +272,10 @@ static bool read_own_gil(const struct gs_interpreter *i, struct fields *f)
     if (!l->gil || i->id <= 0 || i->id > INT32_MAX)
         return false;
     struct iovec here[4] = {{&f->interval, 8}, {&f->holder, 8}, {&f->locked, 4}, {&f->switches, 8}};
-    struct iovec there[4] = {{(void *)(l->gil + l->gil_holder - INTERVAL_BEFORE_HOLDER), 8},
+    struct iovec there[4] = {{(void *)(l->gil + l->gil_holder - GS_INTERVAL_BEFORE_HOLDER), 8},
                              {(void *)(l->gil + l->gil_holder), 8},
                              {(void *)(l->gil + l->gil_locked), 4},
-                             {(void *)(l->gil + l->gil_locked + SWITCHES_AFTER_LOCKED), 8}};
+                             {(void *)(l->gil + l->gil_locked + GS_SWITCHES_AFTER_LOCKED), 8}};
     return process_vm_readv(getpid(), here, 4, there, 4, 0) == 28 && f->interval >= 1 &&
            f->interval <= UINT32_MAX;
 }

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "why.h"
+
 /* The GIL's own fields, as CPython 3.11 to 3.15 order them. */
 struct gs_layout {
     uintptr_t gil;    /* address of the struct _gil_runtime_state in force */
@@ -41,11 +43,7 @@ struct gs_gil_view {
  * sys.getswitchinterval() says in microseconds. Returns true, or writes into `why` what was
  * expected and seen. */
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
-                     const void *interp, uint64_t interval_us, char *why, size_t why_size);
-
-/* Writes what was expected and seen into `why`; returns false. */
-bool gs_layout_refuse(char *why, size_t size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+                     const void *interp, uint64_t interval_us, struct gs_why *why);
 
 /* Reads this process's memory without trusting the address, through the kernel. */
 bool gs_layout_read(void *to, uintptr_t from, size_t n);

@@ -60,16 +60,16 @@ PyObject *gs_module_raise(const struct gs_outcome *out, const char *path)
 {
     switch (out->failure) {
     case GS_BUSY:
-        PyErr_SetString(PyExc_RuntimeError, out->why);
+        PyErr_SetString(PyExc_RuntimeError, out->why.text);
         break;
     case GS_NO_LAYOUT:
-        PyErr_SetString(layout_error, out->why);
+        PyErr_SetString(layout_error, out->why.text);
         break;
     case GS_NO_PROBE:
-        PyErr_SetString(probe_error, out->why);
+        PyErr_SetString(probe_error, out->why.text);
         break;
     case GS_NO_STATES:
-        PyErr_SetString(states_error, out->why);
+        PyErr_SetString(states_error, out->why.text);
         break;
     default:
         errno = out->error;
@@ -83,16 +83,16 @@ PyObject *gs_module_raise(const struct gs_outcome *out, const char *path)
 static void start_located(struct gs_options *o, struct gs_outcome *out)
 {
     struct gs_caller caller = {0};
-    if (gs_caller_know(&caller, out->no_sites, sizeof out->no_sites)) {
+    if (gs_caller_know(&caller, &out->no_sites)) {
         o->known = &caller.known;
         o->pin = gs_caller_pin;
         o->unpin = gs_caller_unpin;
         gs_recorder_start(o, out);
     } else {
-        char why[sizeof out->no_sites];
-        memcpy(why, out->no_sites, sizeof why);
+        struct gs_why why;
+        why = out->no_sites;
         gs_recorder_start(o, out);
-        memcpy(out->no_sites, why, sizeof why);
+        out->no_sites = why;
     }
     gs_caller_forget(&caller);
 }
@@ -143,7 +143,7 @@ static PyObject *core_start(PyObject *self, PyObject *args, PyObject *kwargs)
             gs_recorder_start(&o, &out);
         result = out.failure
                      ? gs_module_raise(&out, spool)
-                     : Py_BuildValue("ks", (unsigned long)gs_recorder_active(), out.no_sites);
+                     : Py_BuildValue("ks", (unsigned long)gs_recorder_active(), out.no_sites.text);
     }
     Py_DECREF(path);
     Py_XDECREF(wanted);
@@ -346,11 +346,11 @@ PyDoc_STRVAR(cost_doc, "event_cost($module, n, /)\n--\n\n"
 
 static double located_cost(unsigned n, double bare_ns)
 {
-    char why[320];
+    struct gs_why why;
     struct gs_caller caller = {0};
     struct gs_options o = {.known = &caller.known, .pin = gs_caller_pin, .unpin = gs_caller_unpin};
     double hooked = NAN;
-    if (gs_caller_know(&caller, why, sizeof why) && gs_module_fill_caller(&o) == 0)
+    if (gs_caller_know(&caller, &why) && gs_module_fill_caller(&o) == 0)
         hooked = gs_recorder_located_cost(&o, n);
     PyErr_Clear();
     gs_caller_forget(&caller);

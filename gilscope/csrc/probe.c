@@ -513,7 +513,7 @@ static void bind_now(struct gs_got_page *last, const void *inside, const struct 
         gs_got_swap(last, slot->where, slot->before, function);
 }
 
-static bool find_slots(const void *inside, char *why, size_t why_size)
+static bool find_slots(const void *inside, struct gs_why *why)
 {
     int per_name[N_NAMES] = {0};
     struct gs_got_page last = {0};
@@ -524,10 +524,10 @@ static bool find_slots(const void *inside, char *why, size_t why_size)
     }
     for (int n = 0; n < N_NEEDED; n++) {
         if (per_name[n] == 0) {
-            snprintf(why, why_size,
-                     "the interpreter does not call %s through a slot that can be replaced "
-                     "(statically linked C library, or another architecture)",
-                     names[n]);
+            gs_refuse(why,
+                      "the interpreter does not call %s through a slot that can be replaced "
+                      "(statically linked C library, or another architecture)",
+                      names[n]);
             n_slots = 0;
             return false;
         }
@@ -547,7 +547,7 @@ static bool shrink(void *const from[N_NAMES], void *const to[N_NAMES], int n)
     return all;
 }
 
-static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
+static bool put_in_all(void *const hook_of[N_NAMES], struct gs_why *why)
 {
     struct gs_got_page last = {0};
     for (int i = 0; i < n_slots; i++) {
@@ -555,9 +555,8 @@ static bool put_in_all(void *const hook_of[N_NAMES], char *why, size_t why_size)
         if (!hook || put_in(&last, &slots[i], hook))
             continue;
         shrink(hook_of, in_place, i);
-        snprintf(why, why_size,
-                 "the page that holds the interpreter's slots cannot be made writable "
-                 "(a security module, or seccomp)");
+        gs_refuse(why, "the page that holds the interpreter's slots cannot be made writable "
+                       "(a security module, or seccomp)");
         return false;
     }
     in_place = hook_of;
@@ -577,12 +576,12 @@ static void register_fork_handler(void)
         registered = pthread_atfork(NULL, NULL, gs_probe_abandon) == 0;
 }
 
-static bool take_lesson(const struct gs_gil_calls *calls, char *why, size_t why_size)
+static bool take_lesson(const struct gs_gil_calls *calls, struct gs_why *why)
 {
     register_fork_handler();
-    if (n_slots == 0 && !find_slots(calls->inside, why, why_size))
+    if (n_slots == 0 && !find_slots(calls->inside, why))
         return false;
-    if (!put_in_all(learners, why, why_size))
+    if (!put_in_all(learners, why))
         return false;
     lesson.on = true;
     lesson.seen = 0;
@@ -592,8 +591,7 @@ static bool take_lesson(const struct gs_gil_calls *calls, char *why, size_t why_
     return true;
 }
 
-bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
-                    size_t why_size)
+bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, struct gs_why *why)
 {
     while (in_place == learners) /* of a thread that needs the GIL to end its lesson */
         calls->release_and_retake();
@@ -601,14 +599,15 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
         lesson.seen = 2;
         lesson.conds[0] = learnt_cond;
         lesson.conds[1] = learnt_switch_cond;
-    } else if (!take_lesson(calls, why, why_size)) {
+    } else if (!take_lesson(calls, why)) {
         return false;
     }
     if (lesson.seen < 2 || !gs_layout_conds(l, lesson.conds[0], lesson.conds[1])) {
-        snprintf(why, why_size,
-                 "expected a release and an acquire to signal the two conditions of the GIL at %p, "
-                 "saw %d signals (%p, %p)",
-                 (void *)l->gil, lesson.seen, (void *)lesson.conds[0], (void *)lesson.conds[1]);
+        gs_refuse(
+            why,
+            "expected a release and an acquire to signal the two conditions of the GIL at %p, "
+            "saw %d signals (%p, %p)",
+            (void *)l->gil, lesson.seen, (void *)lesson.conds[0], (void *)lesson.conds[1]);
         return false;
     }
     learnt_cond = lesson.conds[0];
@@ -616,10 +615,10 @@ bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
     return true;
 }
 
-bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size)
+bool gs_probe_install(const struct gs_layout *l, struct gs_why *why)
 {
     probe.layout = *l;
-    return traced = put_in_all(hooks, why, why_size);
+    return traced = put_in_all(hooks, why);
 }
 
 void gs_probe_begin(uint32_t switches, bool recording)
@@ -677,9 +676,9 @@ void gs_probe_abandon(void)
 
 /* ---- for a watch ---- */
 
-pthread_cond_t *gs_probe_watch(char *why, size_t why_size)
+pthread_cond_t *gs_probe_watch(struct gs_why *why)
 {
-    watched = traced || put_in_all(watchers, why, why_size);
+    watched = traced || put_in_all(watchers, why);
     return watched ? learnt_cond : NULL;
 }
 

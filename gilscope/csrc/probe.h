@@ -20,12 +20,12 @@ struct gs_gil_calls {
  * addresses of its two conditions; with hooks of ours in, they are known. Checks them against the
  * layout. The caller holds the GIL.
  * Returns true, or writes into `why` what stands in the way; nothing is then left changed. */
-bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls, char *why,
-                    size_t why_size);
+bool gs_probe_learn(const struct gs_layout *l, const struct gs_gil_calls *calls,
+                    struct gs_why *why);
 
 /* Puts the hooks in; they only pass calls on until gs_probe_begin(). The caller holds the GIL, and
  * gs_probe_learn() has returned true. Slow: it reads the kernel's list of mappings. */
-bool gs_probe_install(const struct gs_layout *l, char *why, size_t why_size);
+bool gs_probe_install(const struct gs_layout *l, struct gs_why *why);
 
 /* Marks the beginning, and with `recording` starts recording transitions, also those of other
  * interpreters' GILs. The caller holds the GIL. */
@@ -51,7 +51,7 @@ void gs_probe_abandon(void);
 /* Puts in the hooks that watch.c needs, in a trace or without one; the caller holds the GIL, and
  * gs_probe_learn() has returned true. Returns the condition on which those wait who want the GIL,
  * or NULL, and then `why` says what stands in the way. */
-pthread_cond_t *gs_probe_watch(char *why, size_t why_size);
+pthread_cond_t *gs_probe_watch(struct gs_why *why);
 
 /* Waits until no thread is inside what watch.c does under the GIL's mutex, and puts back what the
  * slots held, or the hooks of a trace. The caller holds the GIL, and has closed the watch's gate.

@@ -58,7 +58,7 @@ static void fail(struct gs_outcome *out, enum gs_failure failure, int error, con
     out->failure = failure;
     out->error = error;
     if (what)
-        snprintf(out->why, sizeof out->why, "%s", what);
+        gs_refuse(&out->why, "%s", what);
 }
 
 /* Of threads that come at once one goes on; it gives `busy` back. */
@@ -73,10 +73,9 @@ static bool claim(struct gs_outcome *out)
 
 static void prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
 {
-    if (!gs_layout_prove(l, o->python_hex, o->tstate, o->interp, o->interval_us, out->why,
-                         sizeof out->why))
+    if (!gs_layout_prove(l, o->python_hex, o->tstate, o->interp, o->interval_us, &out->why))
         fail(out, GS_NO_LAYOUT, 0, NULL);
-    else if (o->probe && !gs_probe_learn(l, &o->calls, out->why, sizeof out->why))
+    else if (o->probe && !gs_probe_learn(l, &o->calls, &out->why))
         fail(out, GS_NO_PROBE, 0, NULL);
     else if (o->observe && !l->thread_requested && !gs_threads_can_see_waits())
         fail(out, GS_NO_STATES, 0,
@@ -155,11 +154,10 @@ static void open_sites(const struct gs_options *o, struct gs_outcome *out)
     struct gs_frames frames;
     now.unpin = o->unpin;
     now.locating = o->probe && o->known &&
-                   gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, out->no_sites,
-                                   sizeof out->no_sites);
+                   gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, &out->no_sites);
     if (now.locating && !gs_sites_open(&now.sites, &frames, o->pin)) {
         now.locating = false;
-        snprintf(out->no_sites, sizeof out->no_sites, "no memory for them");
+        gs_refuse(&out->no_sites, "no memory for them");
     }
 }
 
@@ -196,7 +194,7 @@ static void start(const struct gs_options *o, struct gs_outcome *out)
     if (now.locating)
         gs_probe_locate(&now.sites, in_stamps(o->whole_over_ns, &before),
                         in_stamps(OBEYED_WITHIN_NS, &before));
-    if (o->probe && !gs_probe_install(&now.layout, out->why, sizeof out->why)) {
+    if (o->probe && !gs_probe_install(&now.layout, &out->why)) {
         struct gs_collected nothing;
         fail(out, GS_NO_PROBE, 0, NULL);
         gs_collector_stop(&nothing);
@@ -261,13 +259,12 @@ void gs_recorder_finish(void)
 
 double gs_recorder_located_cost(const struct gs_options *o, uint32_t n)
 {
-    char why[320];
+    struct gs_why why;
     struct gs_layout layout;
     struct gs_frames frames;
     double hooked, bare;
-    if (!gs_layout_prove(&layout, o->python_hex, o->tstate, o->interp, o->interval_us, why,
-                         sizeof why) ||
-        !gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, why, sizeof why) ||
+    if (!gs_layout_prove(&layout, o->python_hex, o->tstate, o->interp, o->interval_us, &why) ||
+        !gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, &why) ||
         !gs_sites_open(&now.sites, &frames, o->pin))
         return NAN;
     gs_probe_locate(&now.sites, UINT64_MAX, UINT64_MAX);

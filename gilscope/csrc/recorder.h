@@ -40,9 +40,9 @@ enum gs_failure {
 struct gs_outcome {
     enum gs_failure failure;
     int error;
-    char why[320];
-    char
-        no_sites[320]; /* why sites are not recorded, though they were asked for; empty: they are */
+    struct gs_why why;
+    struct gs_why
+        no_sites; /* why sites are not recorded, though they were asked for; empty: they are */
     /* what gs_recorder_join() adds */
     uint64_t spool_bytes, sampler_cpu_ns;
     uint64_t sites_missed; /* releases whose site found no room */

@@ -144,10 +144,10 @@ static uint32_t next_number(void)
     return number ? number : 1;
 }
 
-uint32_t gs_watch_begin(const struct gs_watch_options *o, char *why, size_t why_size)
+uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why)
 {
     register_fork_handler();
-    pthread_cond_t *cond = gs_probe_watch(why, why_size);
+    pthread_cond_t *cond = gs_probe_watch(why);
     if (!cond)
         return 0;
     watch.o = *o;

@@ -70,7 +70,7 @@ void gs_watch_clear(void);
 /* Begins to watch; none is on, gs_probe_learn() has returned true, and the caller has not let the
  * GIL go since. Returns the number of the watch, which no other of this process has; 0: hooks
  * cannot be put in, and `why` says so. */
-uint32_t gs_watch_begin(const struct gs_watch_options *o, char *why, size_t why_size);
+uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why);
 
 /* Ends this watch, if it is on, and wakes its watcher, who may still take what is there. The caller
  * holds the GIL. */

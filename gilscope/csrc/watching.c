@@ -17,19 +17,18 @@ static uint32_t begin(const struct gs_options *o, uint64_t over_ns, uint64_t wat
     struct gs_watch_options w = {
         .pin = o->pin, .unpin = o->unpin, .over_ns = over_ns, .watcher = watcher};
     uint32_t number = 0;
-    if (o->known && gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, out->no_sites,
-                                    sizeof out->no_sites))
+    if (o->known && gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, &out->no_sites))
         w.frames = &frames;
-    if (!gs_layout_prove(&w.layout, o->python_hex, o->tstate, o->interp, o->interval_us, out->why,
-                         sizeof out->why)) {
+    if (!gs_layout_prove(&w.layout, o->python_hex, o->tstate, o->interp, o->interval_us,
+                         &out->why)) {
         out->failure = GS_NO_LAYOUT;
-    } else if (!gs_probe_learn(&w.layout, &o->calls, out->why, sizeof out->why)) {
+    } else if (!gs_probe_learn(&w.layout, &o->calls, &out->why)) {
         out->failure = GS_NO_PROBE;
     } else if (gs_watch_is_on(0)) {
         out->failure = GS_BUSY;
-        snprintf(out->why, sizeof out->why, "a watch is on in this process");
+        gs_refuse(&out->why, "a watch is on in this process");
     } else {
-        number = gs_watch_begin(&w, out->why, sizeof out->why);
+        number = gs_watch_begin(&w, &out->why);
         if (!number)
             out->failure = GS_NO_PROBE;
     }
@@ -54,12 +53,12 @@ static PyObject *core_watch_begin(PyObject *self, PyObject *args)
         return NULL;
     struct gs_caller caller = {0};
     struct gs_outcome out = {0};
-    if (gs_caller_know(&caller, out.no_sites, sizeof out.no_sites))
+    if (gs_caller_know(&caller, &out.no_sites))
         o.known = &caller.known;
     uint32_t number = begin(&o, over_ns, watcher, &out);
     gs_caller_forget(&caller);
     return out.failure ? gs_module_raise(&out, NULL)
-                       : Py_BuildValue("ks", (unsigned long)number, out.no_sites);
+                       : Py_BuildValue("ks", (unsigned long)number, out.no_sites.text);
 }
 
 PyDoc_STRVAR(watch_end_doc, "watch_end($module, number, /)\n--\n\n"

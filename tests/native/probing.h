@@ -17,7 +17,7 @@ static struct gs_ring ring;
 static struct fake_thread me; /* of the main thread */
 static struct gs_layout layout;
 static struct gs_gil_calls calls;
-static char why[320];
+static struct gs_why why;
 
 static void release_and_retake(void)
 {
@@ -61,7 +61,7 @@ static void begin(void)
 {
     CHECK(gs_ring_open(&ring, LOG2_SLOTS));
     gs_probe_bind(&ring, false, NULL);
-    CHECK(gs_probe_install(&layout, why, sizeof why));
+    CHECK(gs_probe_install(&layout, &why));
     gs_probe_begin(7, true);
 }
 

@@ -455,7 +455,7 @@ static void a_forked_child_is_rid_of_all_gils(void)
 int main(void)
 {
     prepare();
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
     remember_slots();
     RUN(every_gil_is_found_by_both_its_conditions_and_nothing_else_is);
     RUN(a_gil_is_announced_before_its_first_transition);

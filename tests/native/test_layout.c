@@ -25,7 +25,7 @@ union runtime _PyRuntime __attribute__((visibility("default")));
 /* One thread state and one interpreter that fit all versions' offsets given below. */
 static uint64_t interp[1024 + 26], thread_state[64], other_state[64];
 static uint64_t other_interps[3][1024 + 26];
-static char why[320];
+static struct gs_why why;
 
 struct version {
     unsigned minor;
@@ -104,17 +104,17 @@ static void make_interpreter(const struct version *version)
 
 static bool prove_as(unsigned hex, struct gs_layout *l)
 {
-    strcpy(why, "");
-    return gs_layout_prove(l, hex, thread_state, interp, 5000, why, sizeof why);
+    why.text[0] = 0;
+    return gs_layout_prove(l, hex, thread_state, interp, 5000, &why);
 }
 
 static void check_refused(const char *expected, const char *found)
 {
     struct gs_layout l;
     CHECK(!prove_as(HEX(v->minor), &l));
-    if (!strstr(why, expected) || !strstr(why, found)) {
-        fprintf(stderr, "3.%u: \"%s\" does not say \"%s\" and \"%s\"\n", v->minor, why, expected,
-                found);
+    if (!strstr(why.text, expected) || !strstr(why.text, found)) {
+        fprintf(stderr, "3.%u: \"%s\" does not say \"%s\" and \"%s\"\n", v->minor, why.text,
+                expected, found);
         exit(1);
     }
     CHECK(1);
@@ -133,7 +133,7 @@ static void a_sound_interpreter_is_proven(void)
         struct gs_gil_view view;
         bool proven = prove_as(HEX(v->minor), &l);
         if (!proven)
-            fprintf(stderr, "3.%u: %s\n", v->minor, why);
+            fprintf(stderr, "3.%u: %s\n", v->minor, why.text);
         CHECK(proven);
         CHECK_EQUAL(l.gil, (uintptr_t)gil_in_force());
         CHECK_EQUAL(l.thread_requested, v->requested);
@@ -389,9 +389,9 @@ static void another_python_is_refused(void)
 {
     struct gs_layout l;
     make_interpreter(&versions[1]);
-    CHECK(!prove_as(HEX(10), &l) && strstr(why, "found 3.10"));
-    CHECK(!prove_as(HEX(16), &l) && strstr(why, "found 3.16"));
-    CHECK(!prove_as(0x040b0000, &l) && strstr(why, "found 4.11"));
+    CHECK(!prove_as(HEX(10), &l) && strstr(why.text, "found 3.10"));
+    CHECK(!prove_as(HEX(16), &l) && strstr(why.text, "found 3.16"));
+    CHECK(!prove_as(0x040b0000, &l) && strstr(why.text, "found 4.11"));
 }
 
 static void a_table_that_is_none_is_refused(void)

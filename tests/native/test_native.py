@@ -44,19 +44,19 @@ class Program:
 PROBE = ("probe.c", "watch.c", "sampler.c", "sites.c", "frames.c", "gils.c")
 PROGRAMS = {
     "test_condition": Program(("condition.c",)),
-    "test_frames": Program(("frames.c", "layout.c", "condition.c")),
-    "test_gils": Program((*PROBE, "got.c", "layout.c", "condition.c")),
+    "test_frames": Program(("frames.c", "layout.c", "cpython.c", "condition.c")),
+    "test_gils": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
     "test_got": Program(("got.c",)),
-    "test_layout": Program(("layout.c", "condition.c")),
-    "test_probe": Program((*PROBE, "got.c", "layout.c", "condition.c")),
-    "test_refusal": Program((*PROBE, "got.c", "layout.c", "condition.c")),
+    "test_layout": Program(("layout.c", "cpython.c", "condition.c")),
+    "test_probe": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
+    "test_refusal": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
-    "test_sites": Program(("sites.c", "frames.c", "layout.c", "condition.c")),
+    "test_sites": Program(("sites.c", "frames.c", "layout.c", "cpython.c", "condition.c")),
     "test_spool": Program(("spool.c",)),
-    "test_tell": Program(("tell.c", *PROBE, "got.c", "layout.c", "condition.c")),
-    "test_watch": Program((*PROBE, "got.c", "layout.c", "condition.c")),
-    "test_threads": Program(("threads.c", "layout.c", "condition.c"), ("fakegil.c",)),
+    "test_tell": Program(("tell.c", *PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
+    "test_watch": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
+    "test_threads": Program(("threads.c", "layout.c", "cpython.c", "condition.c"), ("fakegil.c",)),
 }
 
 
@@ -144,7 +144,7 @@ def test_sampler(tmp_path: Path) -> None:
 
 
 def test_frames(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_frames"))
+    check(build_program(tmp_path, "test_frames", "-rdynamic"))
 
 
 def test_sites(tmp_path: Path) -> None:

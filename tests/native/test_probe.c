@@ -20,21 +20,21 @@ static void an_object_without_the_calls_is_refused(void)
 {
     /* The C library calls itself without slots. */
     struct gs_gil_calls elsewhere = {dlsym(RTLD_DEFAULT, "getppid"), do_nothing};
-    CHECK(!gs_probe_learn(&layout, &elsewhere, why, sizeof why));
-    CHECK(strstr(why, "does not call pthread_cond_"));
+    CHECK(!gs_probe_learn(&layout, &elsewhere, &why));
+    CHECK(strstr(why.text, "does not call pthread_cond_"));
     CHECK_EQUAL(gs_probe_slots(), 0);
 }
 
 /* Also those of an object that is bound lazily: they are bound first, and stay so. */
 static void the_conditions_are_learnt_and_nothing_is_left_changed(void)
 {
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
     remember_slots();
     CHECK_EQUAL(gs_probe_slots(), n_held);
     for (int i = 0; i < n_held; i++)
         CHECK(gs_probe_slot(i) == *held[i].where);
     check_slots_untouched();
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
     check_slots_untouched();
 }
 
@@ -42,18 +42,18 @@ static void conditions_elsewhere_are_refused(void)
 {
     struct gs_layout wrong = layout;
     wrong.gil += 8;
-    CHECK(!gs_probe_learn(&wrong, &calls, why, sizeof why));
-    CHECK(strstr(why, "saw 2 signals"));
+    CHECK(!gs_probe_learn(&wrong, &calls, &why));
+    CHECK(strstr(why.text, "saw 2 signals"));
     check_slots_untouched();
 }
 
 static void an_interpreter_that_signals_nothing_is_refused(void)
 {
     struct gs_gil_calls silent = {calls.inside, do_nothing};
-    CHECK(!gs_probe_learn(&layout, &silent, why, sizeof why));
-    CHECK(strstr(why, "saw 0 signals"));
+    CHECK(!gs_probe_learn(&layout, &silent, &why));
+    CHECK(strstr(why.text, "saw 0 signals"));
     check_slots_untouched();
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
 }
 
 /* ---- one thread ---- */
@@ -86,7 +86,7 @@ static void nothing_is_recorded_before_or_after(void)
 {
     CHECK(gs_ring_open(&ring, LOG2_SLOTS));
     gs_probe_bind(&ring, false, NULL);
-    CHECK(gs_probe_install(&layout, why, sizeof why));
+    CHECK(gs_probe_install(&layout, &why));
     release_and_retake();
     CHECK_EQUAL(ring.head, 0);
     gs_probe_begin(0, true);
@@ -344,7 +344,7 @@ static void a_hook_put_over_ours_stays_and_goes_on_working(void)
     CHECK_EQUAL(passed, 4);
     CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)stranger,
                       dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
     check_slots_untouched();
 }
 

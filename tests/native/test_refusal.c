@@ -24,19 +24,19 @@ int mprotect(void *address, size_t length, int protection)
 
 static void whichever_slot_refuses_none_keeps_a_hook(void)
 {
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
     remember_slots();
     asked = 0;
-    CHECK(gs_probe_install(&layout, why, sizeof why));
+    CHECK(gs_probe_install(&layout, &why));
     unsigned needed = asked;
     CHECK(gs_probe_remove());
     check_slots_untouched();
     CHECK(needed == 0 || needed >= (unsigned)N_NAMES);
     for (unsigned n = 0; n < needed; n++) {
         asked = 0, allowed = n, refused = 8; /* as often as one slot is tried */
-        CHECK(!gs_probe_install(&layout, why, sizeof why));
+        CHECK(!gs_probe_install(&layout, &why));
         CHECK_EQUAL(refused, 0);
-        CHECK(strstr(why, "cannot be made writable"));
+        CHECK(strstr(why.text, "cannot be made writable"));
         check_slots_untouched();
     }
     begin();
@@ -61,24 +61,24 @@ static void a_watch_is_refused_whole_and_outlives_a_refused_trace(void)
 {
     void *seen[GS_GOT_SLOTS];
     size_t n = (size_t)gs_probe_slots();
-    CHECK(gs_probe_learn(&layout, &calls, why, sizeof why));
+    CHECK(gs_probe_learn(&layout, &calls, &why));
     asked = 0, allowed = 0, refused = 8;
-    bool writable = gs_probe_watch(why, sizeof why);
+    bool writable = gs_probe_watch(&why);
     CHECK_EQUAL(writable, asked == 0); /* where pages are writable, nobody asks */
     if (!writable) {
         check_slots_untouched();
-        CHECK(gs_probe_watch(why, sizeof why));
+        CHECK(gs_probe_watch(&why));
     }
     for (size_t i = 0; i < n; i++)
         seen[i] = (void *)gs_probe_slot((int)i);
     asked = 0, allowed = ~0u;
-    CHECK(gs_probe_install(&layout, why, sizeof why));
+    CHECK(gs_probe_install(&layout, &why));
     unsigned needed = asked;
     CHECK(gs_probe_remove());
     check_slots(seen, n);
     for (unsigned k = 0; k < needed; k++) {
         asked = 0, allowed = k, refused = 8;
-        CHECK(!gs_probe_install(&layout, why, sizeof why));
+        CHECK(!gs_probe_install(&layout, &why));
         check_slots(seen, n);
     }
     gs_probe_unwatch();
