@@ -3,6 +3,12 @@ from types import CodeType
 from typing import TypeAlias, TypedDict, type_check_only
 
 @type_check_only
+class Started(TypedDict):
+    recording: int
+    clock: str
+    no_sites: str
+
+@type_check_only
 class Stopped(TypedDict):
     spool_bytes: int
     sampler_cpu_ns: int
@@ -25,25 +31,25 @@ class Cost(TypedDict):
     bare_call_ns: float
     clock_read_ns: float
 
-# Unix time of its end and length in ns, ident and native id of its thread, idents of who waited, and the
-# stack, innermost first: code objects and offsets of instructions.
+# Unix time of its end and length in ns, ident and native id of its thread, idents of the threads that waited,
+# and the stack, innermost first: code objects and offsets of instructions.
 _TakenHold: TypeAlias = tuple[int, int, int, int, list[int], list[tuple[CodeType, int]]]
 
 class LayoutError(RuntimeError): ...
-class ProbeError(RuntimeError): ...
+class HooksError(RuntimeError): ...
 class StatesError(RuntimeError): ...
 
 def start(
     spool: str | os.PathLike[str],
-    probe: bool,
-    observe: bool,
+    exact: bool,
     period_ns: int,
     whole_over_ns: int | None = None,
     wanted: str | os.PathLike[str] | None = None,
-) -> tuple[int, str]: ...
+    states: bool = False,
+) -> Started: ...
 def stop() -> Stopped: ...
 def flush() -> None: ...
-def prove(probe: bool, observe: bool) -> Proof: ...
+def prove(exact: bool) -> Proof: ...
 def name_thread(native_id: int, ident: int, name: str, /) -> None: ...
 def note_interval(before: float, after: float, file: str, line: int, /) -> None: ...
 def mark(recording: int, name: bytes, /) -> None: ...

@@ -21,14 +21,14 @@ def _check_interpreter() -> str:
 def _check_exact() -> str:
     from gilscope.record.core import core
 
-    proof = core.prove(probe=True, observe=False)
+    proof = core.prove(exact=True)
     return f"exact edges: layout proven, {len(proof['slots'])} slots can be hooked, clock {proof['clock']}"
 
 
 def _check_sampled() -> str:
     from gilscope.record.core import core
 
-    proof = core.prove(probe=False, observe=True)
+    proof = core.prove(exact=False)
     how = "the interpreter's own flag" if proof["requested_flag"] else "what blocked threads sleep on"
     return f"sampled edges: layout proven, waiting threads are recognised by {how}"
 

@@ -52,7 +52,7 @@ class Conversion:
         self._period_ns = header.period_ns
         self.totals = Totals()
         self.writer = Writer(folder)
-        self._directory = Directory(by_record=header.probed)
+        self._directory = Directory(by_record=header.exact)
         self._clock = Clock(header.start_stamp, header.start_monotonic_ns, counts=header.clock == "tsc")
         self._zero: int | None = None  # the trace's beginning, in the clock's nanoseconds
         self._end: int | None = None
@@ -66,10 +66,10 @@ class Conversion:
         self._saw_cpu = False
         rows = Rows(self.writer, self._directory)
         self._sites = Sites(self.writer)
-        self._exact = Exact(rows, self._directory, self._sites) if header.probed else None
+        self._exact = Exact(rows, self._directory, self._sites) if header.exact else None
         self._sampled = (
             Sampled(rows, self._directory, counted=header.counted)
-            if header.observed and not header.probed
+            if header.sampled and not header.exact
             else None
         )
         self._intervals = SwitchIntervals(self.writer, header.interval_us, argument=interval_argument)

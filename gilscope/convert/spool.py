@@ -28,7 +28,7 @@ GIL, GIL_END, GIL_HELD = range(23, 26)
 STATE_RUN, STATE_WAIT, STATE_READY = 1, 2, 3
 
 CLOCKS = ("monotonic", "tsc")
-PROBED, OBSERVED, COUNTED = 1, 2, 4
+EXACT, SAMPLED, COUNTED = 1, 2, 4
 TICK, LAST = 1, 2
 
 _MOST_RECORDS = 65536
@@ -101,8 +101,8 @@ class Header:
     start_monotonic_ns: int
     start_stamp: int
     period_ns: int
-    probed: bool
-    observed: bool
+    exact: bool
+    sampled: bool
     counted: bool
 
 
@@ -201,8 +201,8 @@ class SpoolReader:
             start_monotonic_ns=int(h["start_monotonic_ns"]),
             start_stamp=int(h["start_stamp"]),
             period_ns=int(h["period_ns"]),
-            probed=bool(h["flags"] & PROBED),
-            observed=bool(h["flags"] & OBSERVED),
+            exact=bool(h["flags"] & EXACT),
+            sampled=bool(h["flags"] & SAMPLED),
             counted=bool(h["flags"] & COUNTED),
         )
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "descriptor.h"
-#include "probe.h"
+#include "hooks.h"
 #include "sampler.h"
 #include "spool.h"
 #include "threads.h"
@@ -92,7 +92,7 @@ static void make_sampler(const struct gs_collection *c)
     memset(&now.sampler, 0, sizeof now.sampler);
     now.sampler.calls = (struct gs_sampler_calls){
         .gil = see_gil,
-        .states = c->observe ? see_states : NULL,
+        .states = c->states ? see_states : NULL,
         .cpus = see_cpus,
         .wait = gs_sampler_wait,
         .clock = see_clock,
@@ -104,7 +104,7 @@ static void make_sampler(const struct gs_collection *c)
     now.sampler.ring = c->ring;
     now.sampler.flushes = &now.flushes;
     now.sampler.period_ns = c->period_ns;
-    now.sampler.jitter = c->observe;
+    now.sampler.jitter = c->states;
 }
 
 /* ---- files: all are opened, used and closed by the thread ---- */
@@ -120,7 +120,7 @@ static int open_spool(const struct gs_collection *c)
         .start_monotonic_ns = pair.monotonic_ns,
         .start_stamp = pair.stamp,
         .period_ns = c->period_ns,
-        .flags = (c->probe ? GS_PROBED : 0) | (c->observe ? GS_OBSERVED : 0) |
+        .flags = (c->exact ? GS_EXACT : 0) | (c->states ? GS_SAMPLED : 0) |
                  (c->layout->cond_waiters ? GS_COUNTED : 0),
     };
     return gs_spool_open(&now.spool, c->spool, header);
@@ -168,7 +168,7 @@ static void collect(void)
     /* Without the GIL no more can be given up: the hooks stay, and pass calls on; what is told, and
      * what other GILs' hooks record, stays in the ring. */
     if (unwanted)
-        gs_probe_rest();
+        gs_hooks_rest();
     close_files();
     if (unwanted)
         gs_sampler_rest(&now.sampler);

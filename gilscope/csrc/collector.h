@@ -16,8 +16,8 @@ struct gs_collection {
     const char *wanted; /* a file that says how long to collect (recorder.h), or NULL */
     const struct gs_layout *layout;
     struct gs_ring *ring;
-    struct gs_sites *sites; /* NULL: none are recorded */
-    bool probe, observe, tsc;
+    struct gs_sites *sites;  /* NULL: none are recorded */
+    bool exact, states, tsc; /* see gs_options; `states` also where edges are sampled */
     uint64_t period_ns, interval_us;
 };
 

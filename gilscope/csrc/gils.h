@@ -1,13 +1,14 @@
 /* The GILs of other interpreters (3.12 on) that are in a trace: each has a number, 1 to 127.
  *
- * Hooks look a condition up without a lock. Who records of a GIL says so in its entry, so that an
- * entry can be taken out without a touch of the GIL's own mutexes: CPython frees an interpreter
- * with all its memory and tells nobody. */
+ * Hooks look a condition up without a lock. A thread that records of a GIL counts itself in its
+ * entry, so that the entry can be removed without touching the GIL's own mutexes: CPython frees an
+ * interpreter with all its memory and calls no function that could be hooked. */
 #ifndef GILSCOPE_GILS_H
 #define GILSCOPE_GILS_H
 
 #include <stdatomic.h>
 
+#include "emit.h"
 #include "layout.h"
 #include "record.h"
 
@@ -18,14 +19,17 @@ struct gs_gil {
 };
 
 struct gs_gils {
+    _Atomic bool recorded;            /* GILs that begin are added */
     _Atomic uint32_t most;            /* no number above it is in use */
     _Atomic uintptr_t conds[GS_GILS]; /* 0: the number is free */
     struct gs_gil gils[GS_GILS];
 };
-extern struct gs_gils gs_gils;
+extern GS_HIDDEN struct gs_gils gs_gils;
 
-/* Returns the number of the GIL to which `address`, a condition, belongs, be it its cond or its
- * switch_cond; 0: none. `hint` is the number to try first. Any thread. */
+/* ---- for hooks: any thread, no lock ---- */
+
+/* Returns the number of the GIL whose cond or switch_cond is at `address`; 0 if there is no such
+ * GIL. `hint` is the number to try first. */
 static inline uint32_t gs_gils_find(uintptr_t address, uint32_t hint)
 {
     uint32_t most = atomic_load_explicit(&gs_gils.most, memory_order_relaxed);
@@ -39,13 +43,13 @@ static inline uint32_t gs_gils_find(uintptr_t address, uint32_t hint)
     return 0;
 }
 
-/* Says that the caller records of a GIL, unless it is no longer that of `cond`: then false. Who is
- * inside leaves before anything that may block. */
+/* Counts the caller in as recording of a GIL; false if the number is no longer that of `cond`. The
+ * caller leaves before anything that may block. */
 static inline bool gs_gils_enter(uint32_t number, uintptr_t cond)
 {
-    /* Sequentially consistent, both, like the store that takes a GIL out: it sees that we are
-     * inside, or we see that it is out. A count, not a flag: who comes too late for a GIL may meet
-     * the next one under its number. */
+    /* Both are sequentially consistent, like the store that removes a GIL: it sees that we are
+     * inside, or we see that the GIL is gone. A count, not a flag: a thread that comes too late for
+     * a GIL may meet the next one under its number. */
     atomic_fetch_add(&gs_gils.gils[number].inside, 1);
     if (atomic_load(&gs_gils.conds[number]) == cond)
         return true;
@@ -58,18 +62,38 @@ static inline void gs_gils_leave(uint32_t number)
     atomic_fetch_sub_explicit(&gs_gils.gils[number].inside, 1, memory_order_release);
 }
 
-/* What follows is for one thread at a time. */
+static inline bool gs_gils_recorded(void)
+{
+    return atomic_load(&gs_gils.recorded);
+}
 
-/* Returns the lowest number that is free, 0 when all are taken. */
+/* In the hook of pthread_cond_init(), after the call: adds a GIL if one begins, removes the one
+ * whose memory this was. `before` is the condition that the same thread initialised before this
+ * one. Keeps errno. Takes a lock that no hook on a GIL in use takes. */
+void gs_gils_see_init(pthread_cond_t *cond, uintptr_t before);
+
+/* ---- the table: one thread at a time ---- */
+
+/* Returns the lowest free number, 0 if all are taken. */
 uint32_t gs_gils_free_number(void);
 
-/* Lets hooks find a GIL under a free number from now on. */
+/* From now on hooks find the GIL under this number, which is free. */
 void gs_gils_add(uint32_t number, const struct gs_interpreter *i);
 
-/* Takes one out, and waits until nobody records of it. */
+/* Removes a GIL and waits until no thread records of it. */
 void gs_gils_remove(uint32_t number);
 
-/* In a forked child: takes all out, and waits for nobody. */
-void gs_gils_forget(void);
+/* ---- begin and end ---- */
+
+/* Adds the GILs that exist, and from now on those that begin. The caller holds the main
+ * interpreter's GIL, which `l` describes, and records are bound to a ring. */
+void gs_gils_begin(const struct gs_layout *l);
+
+/* Removes all and waits until no thread records of one. Returns how many GILs, at least, were not
+ * recorded. The caller holds the main interpreter's GIL. */
+uint32_t gs_gils_end(void);
+
+/* In a forked child: removes all and waits for no thread. */
+void gs_gils_abandon(void);
 
 #endif

@@ -102,9 +102,9 @@ struct gs_header {
 };
 
 enum gs_header_flag {
-    GS_PROBED = 1,   /* the records hold every transition */
-    GS_OBSERVED = 2, /* ticks hold thread states */
-    GS_COUNTED = 4,  /* ticks count the threads that wait */
+    GS_EXACT = 1,   /* the records hold every transition */
+    GS_SAMPLED = 2, /* ticks hold thread states */
+    GS_COUNTED = 4, /* ticks count the threads that wait */
 };
 
 enum gs_batch_flag {

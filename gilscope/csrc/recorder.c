@@ -2,16 +2,15 @@
 #include "recorder.h"
 
 #include <errno.h>
-#include <math.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "collector.h"
 #include "condition.h"
+#include "emit.h"
+#include "hooks.h"
 #include "sites.h"
 #include "threads.h"
 
@@ -24,7 +23,7 @@ static struct {
     _Atomic bool busy;
     bool recording;  /* the ring takes records; read and changed under the GIL */
     uint32_t number; /* of the recording, and never 0 */
-    bool probing, tsc, hooks_stayed;
+    bool exact, tsc, hooks_stayed;
     uint64_t begun_before; /* with sampled edges: interpreters that had ever begun by then */
     uint32_t gils_missed;
     struct gs_layout layout;
@@ -34,25 +33,6 @@ static struct {
     struct gs_ring ring;
 } now;
 
-/* ---- fork ---- */
-
-/* The child has neither the sampler nor anybody to wait for. It gives up the parent's recording
- * before any of its own code runs; its hooks are given up by probe.c. */
-static void after_fork_in_child(void)
-{
-    if (!atomic_load(&now.busy))
-        return;
-    now.recording = false;
-    gs_ring_close(&now.ring);
-    /* Without the GIL no reference can be given back: code that was seen stays. */
-    gs_sites_close(&now.sites, NULL);
-    now.locating = false;
-    gs_collector_abandon();
-    atomic_store(&now.busy, false);
-}
-
-/* ---- life ---- */
-
 static void fail(struct gs_outcome *out, enum gs_failure failure, int error, const char *what)
 {
     out->failure = failure;
@@ -61,7 +41,7 @@ static void fail(struct gs_outcome *out, enum gs_failure failure, int error, con
         gs_refuse(&out->why, "%s", what);
 }
 
-/* Of threads that come at once one goes on; it gives `busy` back. */
+/* Of threads that come at once one continues; it clears `busy`. */
 static bool claim(struct gs_outcome *out)
 {
     memset(out, 0, sizeof *out);
@@ -71,18 +51,35 @@ static bool claim(struct gs_outcome *out)
     return false;
 }
 
+/* ---- proof ---- */
+
+static bool reads_states(const struct gs_options *o)
+{
+    return !o->exact || o->states;
+}
+
+/* That ticks can read what a thread waits for. 3.15 keeps it in the thread's state; before, the
+ * kernel must show it, and the C library's count of waiters makes it exact. */
+static bool prove_states(struct gs_layout *l, struct gs_why *why)
+{
+    if (l->thread_requested)
+        return true;
+    if (!gs_threads_can_see_waits())
+        return gs_refuse(why, "the kernel does not show what a blocked thread sleeps on "
+                              "(/proc/self/task/*/syscall)");
+    l->cond_waiters = (uint16_t)gs_condition_learn();
+    return true;
+}
+
 static void prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
 {
+    out->tsc = gs_clock_tsc_usable();
     if (!gs_layout_prove(l, o->python_hex, o->tstate, o->interp, o->interval_us, &out->why))
-        fail(out, GS_NO_LAYOUT, 0, NULL);
-    else if (o->probe && !gs_probe_learn(l, &o->calls, &out->why))
-        fail(out, GS_NO_PROBE, 0, NULL);
-    else if (o->observe && !l->thread_requested && !gs_threads_can_see_waits())
-        fail(out, GS_NO_STATES, 0,
-             "the kernel does not show what a blocked thread sleeps on "
-             "(/proc/self/task/*/syscall)");
-    else if (o->observe && !l->thread_requested)
-        l->cond_waiters = (uint16_t)gs_condition_learn();
+        out->failure = GS_NO_LAYOUT;
+    else if (o->exact && !gs_slots_learn(l, &o->calls, &out->why))
+        out->failure = GS_NO_HOOKS;
+    else if (reads_states(o) && !prove_states(l, &out->why))
+        out->failure = GS_NO_STATES;
 }
 
 void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct gs_outcome *out)
@@ -93,6 +90,8 @@ void gs_recorder_prove(const struct gs_options *o, struct gs_layout *l, struct g
     atomic_store(&now.busy, false);
 }
 
+/* ---- start ---- */
+
 static void start_collector(const struct gs_options *o, struct gs_outcome *out)
 {
     const struct gs_collection c = {
@@ -101,8 +100,8 @@ static void start_collector(const struct gs_options *o, struct gs_outcome *out)
         .layout = &now.layout,
         .ring = &now.ring,
         .sites = now.locating ? &now.sites : NULL,
-        .probe = o->probe,
-        .observe = o->observe,
+        .exact = o->exact,
+        .states = reads_states(o),
         .tsc = now.tsc,
         .period_ns = o->period_ns,
         .interval_us = o->interval_us,
@@ -117,13 +116,6 @@ static void discard(const struct gs_options *o)
 {
     gs_ring_close(&now.ring);
     gs_sites_close(&now.sites, o->unpin);
-}
-
-static void register_fork_handler(void)
-{
-    static bool registered;
-    if (!registered)
-        registered = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
 }
 
 static uint32_t switches_now(void)
@@ -148,20 +140,18 @@ static void count_others(void)
     now.begun_before = gs_layout_interpreters_begun(&now.layout);
 }
 
-/* Without them there is a recording all the same. */
+/* A recording works without them. */
 static void open_sites(const struct gs_options *o, struct gs_outcome *out)
 {
     struct gs_frames frames;
     now.unpin = o->unpin;
-    now.locating = o->probe && o->known &&
+    now.locating = o->exact && o->known &&
                    gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, &out->no_sites);
-    if (now.locating && !gs_sites_open(&now.sites, &frames, o->pin)) {
-        now.locating = false;
-        gs_refuse(&out->no_sites, "no memory for them");
-    }
+    if (now.locating && !gs_sites_open(&now.sites, &frames, o->pin))
+        now.locating = gs_refuse(&out->no_sites, "no memory for them");
 }
 
-/* How many units of the stamps some nanoseconds are, by two readings of both clocks. */
+/* Converts nanoseconds to stamps by two readings of both clocks, the first of them given. */
 static uint64_t in_stamps(uint64_t ns, const struct gs_clock_pair *a)
 {
     struct gs_clock_pair b = gs_clock_pair(now.tsc);
@@ -171,42 +161,64 @@ static uint64_t in_stamps(uint64_t ns, const struct gs_clock_pair *a)
     return (uint64_t)((double)ns * rate);
 }
 
-static void start(const struct gs_options *o, struct gs_outcome *out)
+/* Ring, sites and sampler; hooks are not in yet. */
+static void prepare(const struct gs_options *o, struct gs_outcome *out)
 {
-    register_fork_handler();
-    prove(o, &now.layout, out);
-    if (out->failure)
-        return;
-    now.tsc = gs_clock_tsc_usable();
-    struct gs_clock_pair before = gs_clock_pair(now.tsc);
-    now.probing = o->probe;
-    if (!gs_ring_open(&now.ring, o->log2_slots)) {
+    if (!gs_ring_open(&now.ring, GS_RING_LOG2_SLOTS)) {
         fail(out, GS_SYSTEM, ENOMEM, "no memory for the ring");
         return;
     }
     open_sites(o, out);
     start_collector(o, out);
-    if (out->failure) {
+    if (out->failure)
         discard(o);
-        return;
+    else
+        gs_emit_bind(&now.ring, now.tsc, gs_collector_nudge);
+}
+
+static void begin_exact(const struct gs_options *o, const struct gs_clock_pair *before)
+{
+    struct gs_hooked h = {.layout = now.layout, .sites = now.locating ? &now.sites : NULL};
+    if (h.sites) {
+        h.whole_over = in_stamps(o->whole_over_ns, before);
+        h.obeyed_within = in_stamps(OBEYED_WITHIN_NS, before);
     }
-    gs_probe_bind(&now.ring, now.tsc, gs_collector_nudge);
-    if (now.locating)
-        gs_probe_locate(&now.sites, in_stamps(o->whole_over_ns, &before),
-                        in_stamps(OBEYED_WITHIN_NS, &before));
-    if (o->probe && !gs_probe_install(&now.layout, &out->why)) {
+    gs_emit_now(GS_BEGIN, switches_now());
+    gs_hooks_begin(&h);
+}
+
+static void begin_sampled(void)
+{
+    count_others();
+    gs_emit_now(GS_BEGIN, switches_now());
+}
+
+static void start(const struct gs_options *o, struct gs_outcome *out)
+{
+    prove(o, &now.layout, out);
+    if (out->failure)
+        return;
+    now.exact = o->exact;
+    now.tsc = out->tsc;
+    struct gs_clock_pair before = gs_clock_pair(now.tsc);
+    prepare(o, out);
+    if (out->failure)
+        return;
+    if (o->exact && !gs_slots_trace(&out->why)) {
         struct gs_collected nothing;
-        fail(out, GS_NO_PROBE, 0, NULL);
+        out->failure = GS_NO_HOOKS;
         gs_collector_stop(&nothing);
         unlink(o->spool);
         discard(o);
         return;
     }
-    if (!o->probe)
-        count_others();
-    gs_probe_begin(switches_now(), o->probe);
+    if (o->exact)
+        begin_exact(o, &before);
+    else
+        begin_sampled();
     if (++now.number == 0)
         now.number = 1;
+    out->number = now.number;
     now.recording = true;
 }
 
@@ -219,7 +231,9 @@ void gs_recorder_start(const struct gs_options *o, struct gs_outcome *out)
         atomic_store(&now.busy, false);
 }
 
-/* Some may have had no GIL of their own; nobody looked. */
+/* ---- stop ---- */
+
+/* Some may have had no GIL of their own; that was not checked. */
 static uint32_t others_begun(void)
 {
     return (uint32_t)(gs_layout_interpreters_begun(&now.layout) - now.begun_before);
@@ -227,10 +241,10 @@ static uint32_t others_begun(void)
 
 void gs_recorder_stop(void)
 {
-    uint32_t missed = gs_probe_end(switches_now(), now.probing);
-    now.gils_missed = now.probing ? missed : now.gils_missed + others_begun();
+    gs_emit_now(GS_END, switches_now());
+    now.gils_missed = now.exact ? gs_hooks_end() : now.gils_missed + others_begun();
     now.recording = false;
-    now.hooks_stayed = !now.probing || gs_probe_remove();
+    now.hooks_stayed = !now.exact || gs_slots_untrace();
 }
 
 void gs_recorder_join(struct gs_outcome *out)
@@ -257,21 +271,17 @@ void gs_recorder_finish(void)
     atomic_store(&now.busy, false);
 }
 
-double gs_recorder_located_cost(const struct gs_options *o, uint32_t n)
+void gs_recorder_abandon(void)
 {
-    struct gs_why why;
-    struct gs_layout layout;
-    struct gs_frames frames;
-    double hooked, bare;
-    if (!gs_layout_prove(&layout, o->python_hex, o->tstate, o->interp, o->interval_us, &why) ||
-        !gs_frames_prove(&frames, o->python_hex, o->tstate, o->known, &why) ||
-        !gs_sites_open(&now.sites, &frames, o->pin))
-        return NAN;
-    gs_probe_locate(&now.sites, UINT64_MAX, UINT64_MAX);
-    gs_probe_cost(n, &layout, &hooked, &bare);
-    gs_probe_locate(NULL, 0, 0);
-    gs_sites_close(&now.sites, o->unpin);
-    return hooked;
+    if (!atomic_load(&now.busy))
+        return;
+    now.recording = false;
+    gs_ring_close(&now.ring);
+    /* References cannot be given back without the GIL: code objects that were seen stay. */
+    gs_sites_close(&now.sites, NULL);
+    now.locating = false;
+    gs_collector_abandon();
+    atomic_store(&now.busy, false);
 }
 
 uint32_t gs_recorder_ask_flush(void)
@@ -287,9 +297,4 @@ void gs_recorder_await_flush(uint32_t asked)
 uint32_t gs_recorder_active(void)
 {
     return now.recording ? now.number : 0;
-}
-
-bool gs_recorder_uses_tsc(void)
-{
-    return now.recording ? now.tsc : gs_clock_tsc_usable();
 }

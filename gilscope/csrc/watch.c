@@ -2,16 +2,15 @@
 #include "watch.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
-#include "probe.h"
+#include "gate.h"
+#include "hooks.h"
 #include "sampler.h"
-
-_Alignas(128) struct gs_watch_gate gs_watch_gate;
+#include "slots.h"
 
 static struct {
     /* Changed with the GIL, by which a watch begins and ends. */
@@ -44,15 +43,15 @@ static void add_waiter(uint64_t ident)
         watch.waiters[watch.n_waiters++] = ident;
 }
 
-void gs_watch_on_wait(pthread_cond_t *cond)
+static void on_wait(pthread_cond_t *cond)
 {
     uint64_t me = (uint64_t)pthread_self();
     if (me == watch.o.watcher)
         return;
-    if (!atomic_load_explicit(&gs_watch_gate.held, memory_order_relaxed)) {
+    if (!atomic_load_explicit(&gs_gate.held, memory_order_relaxed)) {
         watch.since = gs_clock_ns(CLOCK_MONOTONIC);
         watch.n_waiters = 0;
-        atomic_store_explicit(&gs_watch_gate.held, cond, memory_order_relaxed);
+        atomic_store_explicit(&gs_gate.held, cond, memory_order_relaxed);
     }
     add_waiter(me);
 }
@@ -87,9 +86,9 @@ static void keep(uint64_t held_ns, uint64_t ident)
     gs_sampler_ring_bell(&watch.bell);
 }
 
-void gs_watch_on_release(void)
+static void on_release(void)
 {
-    atomic_store_explicit(&gs_watch_gate.held, NULL, memory_order_relaxed);
+    atomic_store_explicit(&gs_gate.held, NULL, memory_order_relaxed);
     uint64_t held_ns = gs_clock_ns(CLOCK_MONOTONIC) - watch.since;
     uint64_t me = (uint64_t)pthread_self();
     if (held_ns < watch.o.over_ns || me == watch.o.watcher)
@@ -101,24 +100,6 @@ void gs_watch_on_release(void)
 }
 
 /* ---- life ---- */
-
-/* The child has no watcher. Without the GIL no reference can be given back: what was kept stays. */
-static void after_fork_in_child(void)
-{
-    if (!atomic_load(&watch.on))
-        return;
-    atomic_store(&gs_watch_gate.waited, NULL);
-    atomic_store(&gs_watch_gate.held, NULL);
-    atomic_store(&watch.on, false);
-    atomic_store(&watch.tail, atomic_load(&watch.head));
-}
-
-static void register_fork_handler(void)
-{
-    static bool registered;
-    if (!registered)
-        registered = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
-}
 
 static bool take(struct gs_long_hold *to)
 {
@@ -146,9 +127,7 @@ static uint32_t next_number(void)
 
 uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why)
 {
-    register_fork_handler();
-    pthread_cond_t *cond = gs_probe_watch(why);
-    if (!cond)
+    if (!gs_slots_watch(why))
         return 0;
     watch.o = *o;
     if (o->frames)
@@ -157,7 +136,9 @@ uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why)
     atomic_store(&watch.dropped, 0);
     atomic_store(&watch.number, next_number());
     atomic_store(&watch.on, true);
-    atomic_store(&gs_watch_gate.waited, cond);
+    gs_gate.on_wait = on_wait;
+    gs_gate.on_release = on_release;
+    atomic_store(&gs_gate.waited, gs_layout_cond(&o->layout));
     return watch.number;
 }
 
@@ -170,12 +151,24 @@ void gs_watch_end(uint32_t number)
 {
     if (!gs_watch_is_on(number))
         return;
-    atomic_store(&gs_watch_gate.waited, NULL);
-    gs_probe_unwatch();
-    /* Nobody is about to release: the caller holds the GIL. */
-    atomic_store(&gs_watch_gate.held, NULL);
+    atomic_store(&gs_gate.waited, NULL);
+    gs_hooks_drain(gs_layout_cond(&watch.o.layout));
+    gs_slots_unwatch();
+    /* No thread is about to release: the caller holds the GIL. */
+    atomic_store(&gs_gate.held, NULL);
     atomic_store(&watch.on, false);
     gs_sampler_ring_bell(&watch.bell);
+}
+
+/* References cannot be given back without the GIL: code objects that were kept stay. */
+void gs_watch_abandon(void)
+{
+    if (!atomic_load(&watch.on))
+        return;
+    atomic_store(&gs_gate.waited, NULL);
+    atomic_store(&gs_gate.held, NULL);
+    atomic_store(&watch.on, false);
+    atomic_store(&watch.tail, atomic_load(&watch.head));
 }
 
 /* ---- the watcher ---- */

@@ -38,36 +38,10 @@ struct gs_watch_options {
     uint64_t watcher; /* pthread_self() of one thread whose holds and waits are left out */
 };
 
-/* What hooks compare with: all that they do while nothing is to be done. */
-struct gs_watch_gate {
-    pthread_cond_t *_Atomic waited; /* the GIL's condition while a watch is on */
-    pthread_cond_t *_Atomic held;   /* likewise while somebody waits for a hold that is not over */
-};
-extern struct gs_watch_gate gs_watch_gate;
-
-void gs_watch_on_wait(pthread_cond_t *cond);
-void gs_watch_on_release(void);
-
-/* In the hook of a timed wait, before the wait. Where `cond` is the GIL's its mutex is held. */
-static inline void gs_watch_wait(pthread_cond_t *cond)
-{
-    if (__builtin_expect(cond == atomic_load_explicit(&gs_watch_gate.waited, memory_order_acquire),
-                         0))
-        gs_watch_on_wait(cond);
-}
-
-/* In the hook of a signal, which is a release where `cond` is the GIL's; then its mutex is held. */
-static inline void gs_watch_signal(const pthread_cond_t *cond)
-{
-    if (__builtin_expect(cond == atomic_load_explicit(&gs_watch_gate.held, memory_order_relaxed),
-                         0))
-        gs_watch_on_release();
-}
-
 /* Gives back what nobody took of a watch that has ended. With the GIL, which it may let go. */
 void gs_watch_clear(void);
 
-/* Begins to watch; none is on, gs_probe_learn() has returned true, and the caller has not let the
+/* Begins to watch; none is on, gs_slots_learn() has returned true, and the caller has not let the
  * GIL go since. Returns the number of the watch, which no other of this process has; 0: hooks
  * cannot be put in, and `why` says so. */
 uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why);
@@ -75,6 +49,9 @@ uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why);
 /* Ends this watch, if it is on, and wakes its watcher, who may still take what is there. The caller
  * holds the GIL. */
 void gs_watch_end(uint32_t number);
+
+/* In a forked child, where the watcher is not: ends the watch. */
+void gs_watch_abandon(void);
 
 /* True until this watch has ended; 0: of any. With the GIL the answer stays true. */
 bool gs_watch_is_on(uint32_t number);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from gilscope.errors import (
     EdgesUnavailableError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from gilscope._core import Stopped
+    from gilscope._core import Started, Stopped
 
 _active: Session | None = None
 _begun = 0  # traces of this process
@@ -66,41 +67,37 @@ def refuse_where_impossible() -> None:
     import gilscope.record.core  # noqa: F401
 
 
-def _prove(edges: str) -> tuple[bool, str]:
-    """Find out whether exact edges can be had.
+def _start_best(edges: str, start: Callable[[bool, str], Started]) -> Started:
+    """Start recording, with exact edges unless sampled ones were asked for or are all there is.
 
-    Returns:
-        Whether edges will be exact, and why, in words.
+    Args:
+        edges: what was asked for.
+        start: starts with exact edges or without; takes whether, and why.
 
     Raises:
-        EdgesUnavailableError: the edges asked for cannot be had.
-        UnsupportedInterpreterError: the interpreter does not prove itself.
+        EdgesUnavailableError: if the edges asked for are not available.
+        UnsupportedInterpreterError: if the interpreter's memory is not laid out as expected.
     """
     from gilscope.record.core import core
 
     try:
-        if edges != "sampled":
-            try:
-                core.prove(probe=True, observe=False)
-            except core.ProbeError as error:
-                if edges == "exact":
-                    raise EdgesUnavailableError(
-                        f'edges="exact" cannot be had here: {error}; use edges="sampled"'
-                    ) from error
-                reason = f"the probe cannot be installed: {error}"
-            else:
-                return True, "the probe is installed and proven"
-        else:
-            reason = "asked for"
-        core.prove(probe=False, observe=True)
+        if edges == "sampled":
+            return start(False, "asked for")
+        try:
+            return start(True, "the hooks are installed and proven")
+        except core.HooksError as error:
+            if edges == "exact":
+                raise EdgesUnavailableError(
+                    f'edges="exact" is not available here: {error}; use edges="sampled"'
+                ) from error
+            return start(False, f"hooks cannot be installed: {error}")
     except core.LayoutError as error:
         raise UnsupportedInterpreterError(
             f"this interpreter ({sys.version.split()[0]}) is not laid out as expected, so nothing is "
             f"recorded: {error}. Please report it with the output of 'gilscope doctor'"
         ) from error
     except core.StatesError as error:
-        raise EdgesUnavailableError(f"sampled edges cannot be had here: {error}") from error
-    return False, reason
+        raise EdgesUnavailableError(f"sampled edges are not available here: {error}") from error
 
 
 def _initial_metadata(options: Options, exact: bool, reason: str, known: dict[str, Any]) -> Metadata:
@@ -164,17 +161,16 @@ class Session:
                 "a trace is active in this process already; end it first, there is one GIL to trace"
             )
         refuse_where_impossible()
-        exact, reason = _prove(options.edges)
         self.options = options
         self.pid = os.getpid()
         self.give_way: Callable[[], None] | None = give_way
-        self.metadata = _initial_metadata(options, exact, reason, known or {})
+        self.metadata: Metadata
         self.destination = Destination(options.path, overwrite=options.overwrite, children=options.children)
         self._interval_before: float | None = None
         self.interval_left = False  # the program has set one of its own
         _active = self
         try:
-            self._begin(exact, wanted)
+            self._begin(known or {}, wanted)
             _begun += 1
         except BaseException:
             _active = None
@@ -182,32 +178,38 @@ class Session:
             self.destination.undo()
             raise
 
-    def _begin(self, exact: bool, wanted: Path | None) -> None:
+    def _begin(self, known: dict[str, Any], wanted: Path | None) -> None:
         from gilscope.record.core import core
 
         self._names = ThreadNames(core.name_thread)
         self._interval_calls = IntervalCalls(core.note_interval)
         try:
-            write_metadata(self.destination.path, self.metadata.as_json())
             if self.options.switch_interval is not None:
                 self._interval_before = sys.getswitchinterval()
                 sys.setswitchinterval(self.options.switch_interval)
                 self._interval_set = sys.getswitchinterval()
-            self.recording, nowhere = core.start(
-                self.destination.spool,
-                probe=exact,
-                observe=not exact,
-                period_ns=self.options.period_ns(exact=exact),
-                whole_over_ns=round(self.options.stacks_over * 1e9) if self.options.sites else None,
-                wanted=wanted,
-            )
+            started = _start_best(self.options.edges, partial(self._start, known, wanted))
         except OSError as error:
             raise write_error(self.destination.path, error) from error
-        if nowhere:
-            self.metadata = self.metadata.lacking(notmeasured.without_sites(nowhere))
+        self.recording = started["recording"]
+        if started["no_sites"]:
+            self.metadata = self.metadata.lacking(notmeasured.without_sites(started["no_sites"]))
         self._interval_calls.install()
         self._names.install()
         self._names.record_living()
+
+    def _start(self, known: dict[str, Any], wanted: Path | None, exact: bool, reason: str) -> Started:
+        from gilscope.record.core import core
+
+        self.metadata = _initial_metadata(self.options, exact, reason, known)
+        write_metadata(self.destination.path, self.metadata.as_json())
+        return core.start(
+            self.destination.spool,
+            exact=exact,
+            period_ns=self.options.period_ns(exact=exact),
+            whole_over_ns=round(self.options.stacks_over * 1e9) if self.options.sites else None,
+            wanted=wanted,
+        )
 
     def stop(self) -> Stopped:
         """End the recording, put back what was changed, and complete the metadata.

@@ -136,7 +136,7 @@ def _begin(hold_s: float, watcher: int) -> tuple[int, str]:
             f"this interpreter ({sys.version.split()[0]}) is not laid out as expected, so nothing is "
             f"watched: {error}. Please report it with the output of 'gilscope doctor'"
         ) from error
-    except core.ProbeError as error:
+    except core.HooksError as error:
         raise EdgesUnavailableError(
             f'a watch needs what edges="exact" needs, which is not available here: {error}; '
             'gilscope.trace(edges="sampled") works without it'

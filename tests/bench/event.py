@@ -1,4 +1,4 @@
-"""Cost of a transition: the probe's, beside one clock read and a uprobe's."""
+"""Cost of a transition: the hook's, beside one clock read and a uprobe's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _writes(n: int) -> float:
 def _probe_cost(plan: Plan) -> list[dict[str, float]]:
     n = _EVENTS // 10 if plan.quick else _EVENTS
     rounds = 5 if plan.quick else 15
-    with progress_bar("event: the probe", rounds) as done:
+    with progress_bar("event: the hook", rounds) as done:
         costs = []
         for i in range(rounds):
             costs.append(fresh(_cost, n))
@@ -59,7 +59,7 @@ def run(plan: Plan) -> Iterator[Figure]:
     """Measure one call of a hook, less the call it stands for."""
     costs = _probe_cost(plan)
     events = [c["event"] for c in costs]
-    clock = _core.prove(probe=True, observe=False)["clock"]
+    clock = _core.prove(exact=True)["clock"]
     spread = f"least {min(events):.1f}, 90 % below {quantile(events, 0.9):.1f}, {len(events)} processes"
     bound = 20.0 if clock == "tsc" else None
     yield Figure("a transition, exact edges", median(events), "ns", bound, note=f"clock {clock}; {spread}")

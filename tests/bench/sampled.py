@@ -32,8 +32,7 @@ def _record_both(spool: Path, name: str, seconds: float) -> int:
     """
     from gilscope import _core
 
-    _core.prove(probe=True, observe=True)
-    _core.start(spool, probe=True, observe=True, period_ns=round(SAMPLED_PERIOD_S * 1e9))
+    _core.start(spool, exact=True, states=True, period_ns=round(SAMPLED_PERIOD_S * 1e9))
     try:
         run_for(name, seconds)
     finally:
@@ -49,7 +48,7 @@ def _converted(spool: Path, folder: Path, sampler_cpu_ns: int, *, exact: bool) -
 
     folder.mkdir()
     with SpoolReader(spool) as reader:
-        reader.header = replace(reader.header, probed=exact, observed=not exact)
+        reader.header = replace(reader.header, exact=exact, sampled=not exact)
         totals = Conversion(reader, folder, interval_argument=False).run()
     metadata = {
         "edges": "exact" if exact else "sampled",

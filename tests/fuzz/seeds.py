@@ -70,7 +70,7 @@ def _told() -> Spool:
 
 def _seen() -> Spool:
     """Return a spool with sampled edges."""
-    s = Spool(flags=spool.OBSERVED | spool.COUNTED)
+    s = Spool(flags=spool.SAMPLED | spool.COUNTED)
     for i in range(12):
         states = [(7 + i % 2, spool.STATE_RUN), (8 - i % 2, spool.STATE_WAIT), (9, spool.STATE_READY)]
         s.batch(

@@ -113,7 +113,7 @@ def test_more_threads_than_there_can_be_are_refused(load, monkeypatch):
 
 def test_threads_told_of_that_never_appear_are_bounded(load, monkeypatch):
     monkeypatch.setattr("gilscope.convert.directory.MOST_THREADS", 100)
-    s = Spool(flags=spool.OBSERVED).batch(0).batch(10, [(spool.NAME, 0, n, 1) for n in range(101)])
+    s = Spool(flags=spool.SAMPLED).batch(0).batch(10, [(spool.NAME, 0, n, 1) for n in range(101)])
 
     with pytest.raises(TraceFormatError, match="more than 100 threads"):
         load(made(s, edges="sampled"))
@@ -153,7 +153,7 @@ def test_many_states_are_converted_a_chunk_at_a_time(load, monkeypatch):
         original(self, chunk)
 
     monkeypatch.setattr("gilscope.convert.conversion.Conversion._convert", spy)
-    s = Spool(flags=spool.OBSERVED)
+    s = Spool(flags=spool.SAMPLED)
     for i in range(10):
         s.batch(i + 1, states=[(n, spool.STATE_WAIT) for n in range(60)])
     load(made(s.last(20), edges="sampled"))

@@ -10,7 +10,7 @@ PERIOD_NS = 10_000_000
 
 
 def start(path) -> None:
-    _core.start(path, probe=True, observe=False, period_ns=PERIOD_NS)
+    _core.start(path, exact=True, period_ns=PERIOD_NS)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_second_recording(recording, tmp_path):
 
 def test_proving_while_recording(recording):
     with pytest.raises(RuntimeError, match="a recording is active"):
-        _core.prove(probe=True, observe=False)
+        _core.prove(exact=True)
 
 
 def test_measuring_while_recording(recording):
@@ -77,7 +77,7 @@ def test_a_cost_of_nothing(n):
     "call",
     [
         _core.start,
-        lambda: _core.prove(probe=True, watch=True),
+        lambda: _core.prove(exact=True, watch=True),
         lambda: _core.name_thread("1", 2, "name"),
         lambda: _core.note_interval("slow", 0.001, "file.py", 3),
         lambda: _core.event_cost("many"),
@@ -95,7 +95,7 @@ def test_arguments_of_another_kind(call):
 def test_an_interpreter_that_says_something_else_of_its_interval(monkeypatch):
     monkeypatch.setattr(sys, "getswitchinterval", lambda: 0.123)
     with pytest.raises(_core.LayoutError, match="interval"):
-        _core.prove(probe=True, observe=False)
+        _core.prove(exact=True)
 
 
 def test_an_interpreter_without_an_interval(monkeypatch):
@@ -103,7 +103,7 @@ def test_an_interpreter_without_an_interval(monkeypatch):
     with monkeypatch.context() as without:
         without.delattr(sys, "getswitchinterval")
         with pytest.raises(_core.LayoutError, match="getswitchinterval is missing"):
-            _core.prove(probe=True, observe=False)
+            _core.prove(exact=True)
         without.setattr(sys, "getswitchinterval", lambda: "soon", raising=False)
         with pytest.raises(TypeError):
-            _core.prove(probe=True, observe=False)
+            _core.prove(exact=True)

@@ -16,7 +16,7 @@ def recording(request, tmp_path):
     spool, wanted = tmp_path / "spool", tmp_path / "wanted"
     wanted.touch()
     exact = request.param == "exact"
-    number, _ = _core.start(spool, probe=exact, observe=not exact, period_ns=10_000_000, wanted=wanted)
+    number = _core.start(spool, exact=exact, period_ns=10_000_000, wanted=wanted)["recording"]
     yield spool, wanted, number
     if _core.active():
         _core.stop()
@@ -103,8 +103,8 @@ def test_a_fork_of_one_that_has_ended_has_nothing_of_it(recording):
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path, wanted):
     spool = tmp_path / "spool"
     with pytest.raises(OSError, match="No such file"):
-        _core.start(spool, probe=True, observe=False, period_ns=10_000_000, wanted=tmp_path / wanted / "x")
+        _core.start(spool, exact=True, period_ns=10_000_000, wanted=tmp_path / wanted / "x")
     assert not spool.exists()
     assert descriptors_of(spool) == []
-    _core.start(spool, probe=True, observe=False, period_ns=10_000_000, wanted=None)
+    _core.start(spool, exact=True, period_ns=10_000_000, wanted=None)
     assert _core.stop()["error"] == 0

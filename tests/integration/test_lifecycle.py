@@ -376,7 +376,7 @@ def test_slots_hold_what_they_held_after_many_starts_beside_a_busy_thread(tmp_pa
 import gilscope, sys, threading
 from gilscope import _core
 sys.setswitchinterval(0.0001)  # or each start and stop waits for the other thread again and again
-before = _core.prove(probe=True, observe=False)["slots"]
+before = _core.prove(exact=True)["slots"]
 stop = threading.Event()
 busy = threading.Thread(target=lambda: [None for _ in iter(stop.is_set, True)])
 busy.start()
@@ -385,7 +385,7 @@ for _ in range(20):
         pass
 stop.set()
 busy.join()
-print(len(before) >= 4, _core.prove(probe=True, observe=False)["slots"] == before)
+print(len(before) >= 4, _core.prove(exact=True)["slots"] == before)
 """
     # Bound at once, or the first call of each function would change its slot under the test.
     result = python("-c", script, cwd=tmp_path, env={"LD_BIND_NOW": "1"})

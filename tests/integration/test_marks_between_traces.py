@@ -73,7 +73,7 @@ def test_it_is_there_or_nowhere(act):
 def test_the_core_knows_one_recording_from_another(tmp_path):
     numbers = []
     for name in "ab":
-        numbers.append(_core.start(tmp_path / name, probe=True, observe=False, period_ns=10_000_000)[0])
+        numbers.append(_core.start(tmp_path / name, exact=True, period_ns=10_000_000)["recording"])
         try:
             for number in (0, *numbers, numbers[-1] + 1, numbers[-1] + (1 << 32)):
                 _core.mark(number, f"mark {number} ".encode())

@@ -87,7 +87,7 @@ def waits_of(waiter, t):
 
 
 def slots() -> list[int]:
-    return _core.prove(probe=True, observe=False)["slots"]
+    return _core.prove(exact=True)["slots"]
 
 
 # ---- what is reported ----
@@ -304,7 +304,7 @@ def test_a_second_watch_is_refused(waiter):
 
 def test_proving_beside_a_watch():
     with gilscope.watch():
-        assert _core.prove(probe=True, observe=False)["slots"]
+        assert _core.prove(exact=True)["slots"]
         assert _core.event_cost(1000)["event_ns"] > 0
 
 
@@ -341,7 +341,7 @@ from tests.integration.test_watch import Reported, Waiter
 from pathlib import Path
 
 def slots():
-    return _core.prove(probe=True, observe=False)["slots"]
+    return _core.prove(exact=True)["slots"]
 
 before = slots()
 reported = Reported()

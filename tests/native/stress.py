@@ -61,10 +61,10 @@ def start_a_thread(_: int) -> None:
     thread.join()
 
 
-def ask(_: int) -> None:
+def ask(i: int) -> None:
     _core.active()
     try:
-        _core.prove(probe=True, observe=True)
+        _core.prove(exact=bool(i % 2))
     except RuntimeError as error:
         assert "is active" in str(error), error
 
@@ -92,8 +92,8 @@ def seen_soon(number: int) -> bool:
     return False
 
 
-def record(spool: Path, probe: bool, work: Callable[[], object]) -> int:
-    _core.start(spool, probe=probe, observe=not probe, period_ns=PERIOD_NS)
+def record(spool: Path, exact: bool, work: Callable[[], object]) -> int:
+    _core.start(spool, exact=exact, period_ns=PERIOD_NS)
     try:
         work()
     finally:
@@ -104,11 +104,11 @@ def record(spool: Path, probe: bool, work: Callable[[], object]) -> int:
     return stopped["spool_bytes"]
 
 
-def start_when_free(spool: Path, probe: bool) -> int:
+def start_when_free(spool: Path, exact: bool) -> int:
     """Record, in spite of the thread that proves again and again: one of the two has to stand back."""
     while True:
         try:
-            return record(spool, probe, lambda: sum(range(20_000)))
+            return record(spool, exact, lambda: sum(range(20_000)))
         except RuntimeError as error:
             assert "is active" in str(error), error
 

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 
 #include "gils.h"
-#include "probing.h"
+#include "hooking.h"
 
 static struct fake_interp others[140];
 static struct fake_thread my_other; /* this thread's state in another interpreter */
@@ -435,7 +435,6 @@ static void a_forked_child_is_rid_of_all_gils(void)
     begin_and_use(&others[0]);
     pid_t child = fork();
     if (child == 0) {
-        gs_probe_abandon();
         uint64_t head = ring.head;
         take_and_drop_of(&others[0]);
         fake_interp_begin(&others[1], true);
@@ -455,7 +454,7 @@ static void a_forked_child_is_rid_of_all_gils(void)
 int main(void)
 {
     prepare();
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     remember_slots();
     RUN(every_gil_is_found_by_both_its_conditions_and_nothing_else_is);
     RUN(a_gil_is_announced_before_its_first_transition);

@@ -41,22 +41,25 @@ class Program:
     flags: tuple[str, ...] = ()
 
 
-PROBE = ("probe.c", "watch.c", "sampler.c", "sites.c", "frames.c", "gils.c")
+READER = ("layout.c", "cpython.c", "condition.c")  # of the interpreter's memory
+HOOKS = ("hooks.c", "slots.c", "got.c", "gils.c", "emit.c", "sites.c", "frames.c", *READER)
+# All that a forked child must give up.
+FORKED = (*HOOKS, "fork.c", "watch.c", "recorder.c", "collector.c", "sampler.c", "spool.c", "threads.c")
 PROGRAMS = {
     "test_condition": Program(("condition.c",)),
-    "test_frames": Program(("frames.c", "layout.c", "cpython.c", "condition.c")),
-    "test_gils": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
+    "test_frames": Program(("frames.c", *READER)),
+    "test_gils": Program(FORKED),
     "test_got": Program(("got.c",)),
-    "test_layout": Program(("layout.c", "cpython.c", "condition.c")),
-    "test_probe": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
-    "test_refusal": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
+    "test_hooks": Program(("cost.c", *FORKED)),
+    "test_layout": Program(READER),
+    "test_program": Program(("program.c", "emit.c")),
+    "test_refusal": Program(FORKED),
     "test_ring": Program(),
     "test_sampler": Program(("sampler.c",)),
-    "test_sites": Program(("sites.c", "frames.c", "layout.c", "cpython.c", "condition.c")),
+    "test_sites": Program(("sites.c", "frames.c", *READER)),
     "test_spool": Program(("spool.c",)),
-    "test_tell": Program(("tell.c", *PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
-    "test_watch": Program((*PROBE, "got.c", "layout.c", "cpython.c", "condition.c")),
-    "test_threads": Program(("threads.c", "layout.c", "cpython.c", "condition.c"), ("fakegil.c",)),
+    "test_threads": Program(("threads.c", *READER), ("fakegil.c",)),
+    "test_watch": Program(FORKED),
 }
 
 
@@ -156,8 +159,8 @@ def test_spool(tmp_path: Path) -> None:
     check(build_program(tmp_path, "test_spool"), tmp_path / "files")
 
 
-def test_tell(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_tell"))
+def test_program(tmp_path: Path) -> None:
+    check(build_program(tmp_path, "test_program"))
 
 
 def test_threads(tmp_path: Path) -> None:
@@ -179,9 +182,9 @@ def test_got(tmp_path: Path, linked: str) -> None:
 
 
 @pytest.mark.parametrize("linked", LINKED)
-def test_probe(tmp_path: Path, linked: str) -> None:
+def test_hooks(tmp_path: Path, linked: str) -> None:
     gil = build_object(tmp_path, "fakegil.c", linked)
-    check(build_program(tmp_path, "test_probe", gil, f"-Wl,-rpath,{tmp_path}"))
+    check(build_program(tmp_path, "test_hooks", gil, f"-Wl,-rpath,{tmp_path}"))
 
 
 @pytest.mark.parametrize("linked", LINKED)

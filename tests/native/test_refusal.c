@@ -1,4 +1,4 @@
-/* A page that may not be made writable half-way through: no hook stays in. Built like test_probe.c;
+/* A page that may not be made writable half-way through: no hook stays in. Built like test_hooks.c;
  * where the slots' pages are writable anyway, nothing is refused. */
 #define _GNU_SOURCE
 #include "check.h"
@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "probing.h"
+#include "hooking.h"
 
 static unsigned asked, allowed = ~0u,
                        refused; /* how often a page was to be made writable, is, is not */
@@ -24,17 +24,17 @@ int mprotect(void *address, size_t length, int protection)
 
 static void whichever_slot_refuses_none_keeps_a_hook(void)
 {
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     remember_slots();
     asked = 0;
-    CHECK(gs_probe_install(&layout, &why));
+    CHECK(gs_slots_trace(&why));
     unsigned needed = asked;
-    CHECK(gs_probe_remove());
+    CHECK(gs_slots_untrace());
     check_slots_untouched();
     CHECK(needed == 0 || needed >= (unsigned)N_NAMES);
     for (unsigned n = 0; n < needed; n++) {
         asked = 0, allowed = n, refused = 8; /* as often as one slot is tried */
-        CHECK(!gs_probe_install(&layout, &why));
+        CHECK(!gs_slots_trace(&why));
         CHECK_EQUAL(refused, 0);
         CHECK(strstr(why.text, "cannot be made writable"));
         check_slots_untouched();
@@ -52,7 +52,7 @@ static void whichever_slot_refuses_none_keeps_a_hook(void)
 static void check_slots(void *const seen[], size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        CHECK(gs_probe_slot((int)i) == seen[i]);
+        CHECK(gs_slots_at((int)i) == seen[i]);
 }
 
 /* A watch that cannot begin leaves nothing, and a trace that cannot begin the hooks of the watch.
@@ -60,28 +60,28 @@ static void check_slots(void *const seen[], size_t n)
 static void a_watch_is_refused_whole_and_outlives_a_refused_trace(void)
 {
     void *seen[GS_GOT_SLOTS];
-    size_t n = (size_t)gs_probe_slots();
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    size_t n = (size_t)gs_slots_count();
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     asked = 0, allowed = 0, refused = 8;
-    bool writable = gs_probe_watch(&why);
+    bool writable = gs_slots_watch(&why);
     CHECK_EQUAL(writable, asked == 0); /* where pages are writable, nobody asks */
     if (!writable) {
         check_slots_untouched();
-        CHECK(gs_probe_watch(&why));
+        CHECK(gs_slots_watch(&why));
     }
     for (size_t i = 0; i < n; i++)
-        seen[i] = (void *)gs_probe_slot((int)i);
+        seen[i] = (void *)gs_slots_at((int)i);
     asked = 0, allowed = ~0u;
-    CHECK(gs_probe_install(&layout, &why));
+    CHECK(gs_slots_trace(&why));
     unsigned needed = asked;
-    CHECK(gs_probe_remove());
+    CHECK(gs_slots_untrace());
     check_slots(seen, n);
     for (unsigned k = 0; k < needed; k++) {
         asked = 0, allowed = k, refused = 8;
-        CHECK(!gs_probe_install(&layout, &why));
+        CHECK(!gs_slots_trace(&why));
         check_slots(seen, n);
     }
-    gs_probe_unwatch();
+    gs_slots_unwatch();
     check_slots_untouched();
 }
 

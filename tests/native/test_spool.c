@@ -26,7 +26,7 @@ static const struct gs_header header = {
     .start_monotonic_ns = UINT64_C(0x2122232425262728),
     .start_stamp = UINT64_C(0x3132333435363738),
     .period_ns = 10000000,
-    .flags = GS_PROBED,
+    .flags = GS_EXACT,
 };
 
 static void open_spool(void)

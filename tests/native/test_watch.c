@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "probing.h"
+#include "gate.h"
+#include "hooking.h"
 #include "watch.h"
 
 #define OVER_NS 20000000u /* 20 ms */
@@ -19,7 +20,7 @@ static void watch_by(uint64_t watcher, uint64_t over_ns)
 {
     struct gs_watch_options o = {.layout = layout, .over_ns = over_ns, .watcher = watcher};
     gs_watch_clear();
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     CHECK(!gs_watch_is_on(0));
     uint32_t before = watching;
     watching = gs_watch_begin(&o, &why);
@@ -43,7 +44,7 @@ static void check_counts(uint64_t seen, uint64_t dropped)
 
 static bool somebody_waits(void)
 {
-    return atomic_load(&gs_watch_gate.held) != NULL;
+    return atomic_load(&gs_gate.held) != NULL;
 }
 
 static void *take_and_drop(void *unused)
@@ -258,7 +259,7 @@ static void a_watch_and_a_trace_begin_and_end_in_any_order(void)
                 gs_watch_end(watching);
                 break;
             case 'T':
-                CHECK(gs_probe_learn(&layout, &calls, &why));
+                CHECK(gs_slots_learn(&layout, &calls, &why));
                 begin();
                 break;
             default:
@@ -285,7 +286,7 @@ static void with_hooks_in_conditions_elsewhere_are_refused_too(void)
     struct gs_layout wrong = layout;
     wrong.gil += 8;
     watch_over(1);
-    CHECK(!gs_probe_learn(&wrong, &calls, &why));
+    CHECK(!gs_slots_learn(&wrong, &calls, &why));
     CHECK(strstr(why.text, "expected a release and an acquire"));
     check_watching(true);
     gs_watch_end(watching);
@@ -377,7 +378,7 @@ static void fork_and_learn(void)
     pid_t child = fork();
     if (child == 0) {
         check_slots_untouched();
-        CHECK(gs_probe_learn(&layout, &calls, &why));
+        CHECK(gs_slots_learn(&layout, &calls, &why));
         watch_over(1);
         keep_from_another(0);
         check_counts(1, 0);
@@ -392,14 +393,14 @@ static void fork_and_learn(void)
 static void a_child_that_is_forked_in_mid_lesson_may_learn_itself(void)
 {
     struct gs_gil_calls forking = {calls.inside, fork_and_learn};
-    CHECK(gs_probe_learn(&layout, &forking, &why));
+    CHECK(gs_slots_learn(&layout, &forking, &why));
     check_slots_untouched();
 }
 
 int main(void)
 {
     prepare();
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     remember_slots();
     RUN(a_long_hold_is_told_with_who_waited);
     RUN(without_a_waiter_nothing_is_looked_at);

@@ -181,7 +181,7 @@ def run(
     """
     memory: list[int] = []
     load, path = Load(rate), folder / "spool.bin"
-    _core.start(path, probe=True, observe=False, period_ns=_PERIOD_NS)
+    _core.start(path, exact=True, period_ns=_PERIOD_NS)
     try:
         begin = time.monotonic()
         with starved() if starve else nullcontext(), load.running():

@@ -35,7 +35,7 @@ def resident_kb() -> int:
 
 def left() -> tuple[int, int, list[int]]:
     """Return what a recording could leave behind: descriptors, threads, and what patched slots hold."""
-    slots = _core.prove(probe=True, observe=False)["slots"]
+    slots = _core.prove(exact=True)["slots"]
     return len(os.listdir("/proc/self/fd")), threads_at_work(), slots
 
 
@@ -61,7 +61,7 @@ def cycles(n: int) -> str:
     sys.setswitchinterval(0.0001)  # or each start and stop waits for both
 
     def cycle() -> None:
-        _core.start(spool, probe=True, observe=False, period_ns=_PERIOD_NS)
+        _core.start(spool, exact=True, period_ns=_PERIOD_NS)
         assert _core.stop()["error"] == 0
         spool.unlink()
 

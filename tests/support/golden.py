@@ -32,7 +32,7 @@ def record(file: Path) -> None:
     """Record two threads for a moment: names, a switch interval set on the way, marks and regions."""
     names, watch = ThreadNames(_core.name_thread), IntervalCalls(_core.note_interval)
     before = sys.getswitchinterval()
-    recording, _ = _core.start(file, probe=True, observe=False, period_ns=5_000_000)
+    recording = _core.start(file, exact=True, period_ns=5_000_000)["recording"]
     try:
         names.install()
         watch.install()

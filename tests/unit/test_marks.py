@@ -122,13 +122,13 @@ def test_a_name_is_not_taken_from_something_that_was_lost(marks):
 
 
 def test_a_thread_of_which_the_first_record_was_lost_has_no_marks(tmp_path):
-    made = Spool(flags=spool.OBSERVED).batch(100, [(spool.THREAD, 0, 7, 100), (BEGIN, 0, 0, 100)])
+    made = Spool(flags=spool.SAMPLED).batch(100, [(spool.THREAD, 0, 7, 100), (BEGIN, 0, 0, 100)])
     made.batch(400, [(LOST, 0, 3, 150), *named(MARK, 1, 0, 160, "whose"), *named(MARK, 0, 0, 170, "mine")])
 
     assert rows(convert(made, tmp_path)) == [(0, "mine", 70, None, True)]
 
 
-@pytest.mark.parametrize("flags", [spool.PROBED, spool.OBSERVED])
+@pytest.mark.parametrize("flags", [spool.EXACT, spool.SAMPLED])
 def test_a_thread_that_only_marks_has_its_row(tmp_path, flags):
     told = [*appears(1, 9, 120), *named(MARK, 1, 0, 130, "here"), *named(MARK, 1, 0, 140, "and here")]
     begun = [*appears(0, 4242, 100), (BEGIN, 0, 0, 100), *named(MARK, 0, 0, 110, "first")]

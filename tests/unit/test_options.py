@@ -119,14 +119,14 @@ def test_paths_that_cannot_be_written(tmp_path, path):
     assert str(tmp_path / path) in str(caught.value)
 
 
-def test_edges_that_cannot_be_had(monkeypatch):
-    def refuse(*, probe, observe):
-        if probe:
-            raise _core.ProbeError("no slot to put a hook into")
-        return real(probe=probe, observe=observe)
+def test_edges_that_are_not_available(monkeypatch):
+    def refuse(*args, exact, **options):
+        if exact:
+            raise _core.HooksError("no slot to put a hook into")
+        return real(*args, exact=exact, **options)
 
-    real = _core.prove
-    monkeypatch.setattr(_core, "prove", refuse)
+    real = _core.start
+    monkeypatch.setattr(_core, "start", refuse)
     with pytest.raises(errors.EdgesUnavailableError, match=r'no slot.*use edges="sampled"'):
         gilscope.trace(None, edges="exact").__enter__()
     with gilscope.trace(None) as t:
@@ -135,11 +135,11 @@ def test_edges_that_cannot_be_had(monkeypatch):
     assert "no slot to put a hook into" in t.metadata["edges_reason"]
 
 
-def test_an_interpreter_that_does_not_prove_itself(monkeypatch):
-    def refuse(**_):
+def test_an_interpreter_that_is_not_laid_out_as_expected(monkeypatch):
+    def refuse(*_args, **_options):
         raise _core.LayoutError("expected a switch interval of 5000 us, found 7 us")
 
-    monkeypatch.setattr(_core, "prove", refuse)
+    monkeypatch.setattr(_core, "start", refuse)
     for edges in ("auto", "exact", "sampled"):
         with pytest.raises(errors.UnsupportedInterpreterError, match="found 7 us"):
             gilscope.trace(None, edges=edges).__enter__()

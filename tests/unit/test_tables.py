@@ -20,7 +20,7 @@ def convert(tmp_path):
         path = made.write(tmp_path / "spool.bin")
         with SpoolReader(path) as reader:
             totals = Conversion(reader, tmp_path, interval_argument=False).run()
-            edges = "exact" if reader.header.probed else "sampled"
+            edges = "exact" if reader.header.exact else "sampled"
         metadata = {"duration_ns": totals.duration_ns, "edges": edges, "dropped": totals.dropped}
         recording = Tables(tmp_path, metadata)
         invariants.check(recording)
@@ -237,7 +237,7 @@ RUN, WAIT = spool.STATE_RUN, spool.STATE_WAIT
 def sampled() -> Spool:
     """Ticks at 100, 200, ... after a beginning at 100."""
     begin = [(spool.THREAD, 0, 7, 100), (BEGIN, 0, 0, 100)]
-    return Spool(flags=spool.OBSERVED).batch(100, begin, states=[(7, RUN)])
+    return Spool(flags=spool.SAMPLED).batch(100, begin, states=[(7, RUN)])
 
 
 def test_a_tick_stands_for_half_the_time_to_its_neighbours(convert):
@@ -270,7 +270,7 @@ def test_a_holder_that_let_go_between_two_ticks_has_two_runs(convert):
 def test_a_waiter_that_was_woken_is_found_by_the_count(convert):
     ready = spool.STATE_READY
     begin = [(spool.THREAD, 0, 7, 100), (BEGIN, 0, 0, 100)]
-    made = Spool(flags=spool.OBSERVED | spool.COUNTED).batch(100, begin, states=[(7, RUN)])
+    made = Spool(flags=spool.SAMPLED | spool.COUNTED).batch(100, begin, states=[(7, RUN)])
     made.batch(200, states=[(7, RUN), (8, ready)], waiters=1)
     made.batch(300, states=[(7, RUN), (8, ready)], waiters=0)
     made.batch(400, [(END, 0, 0, 400)], states=[(7, RUN), (8, WAIT)], waiters=1)

@@ -101,14 +101,14 @@ def read_only(maps: list[tuple[str, ...]]) -> list[bytes]:
 def test_slots_bytes_and_protections_are_as_before():
     maps = interpreter_maps()
     assert maps
-    slots, pages = _core.prove(probe=True, observe=False)["slots"], read_only(maps)
+    slots, pages = _core.prove(exact=True)["slots"], read_only(maps)
     assert any(len(page) for page in pages)
     maps = interpreter_maps()
     with gilscope.trace(None, quiet=True):
         run_threads(lambda: spin(0.01), lambda: spin(0.01))
     assert interpreter_maps() == maps
     assert read_only(maps) == pages
-    assert _core.prove(probe=True, observe=False)["slots"] == slots
+    assert _core.prove(exact=True)["slots"] == slots
 
 
 def test_threads_that_are_inside_a_hook_go_on_when_the_trace_ends(tmp_path):
@@ -126,7 +126,7 @@ def work(i):
 threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(8)]
 [t.start() for t in threads]
 for _ in range(50):
-    _core.start("spool.bin", probe=True, observe=False, period_ns=10_000_000)
+    _core.start("spool.bin", exact=True, period_ns=10_000_000)
     assert _core.stop()["error"] == 0
     os.unlink("spool.bin")
     # Seven of eight wait in the hook of a trace that is over, and get their turns all the same.

@@ -20,7 +20,7 @@ class Spool:
     Each record is (kind, thread, arg, time), and behind it the number of a GIL that is not the main one's.
     """
 
-    flags: int = spool.PROBED
+    flags: int = spool.EXACT
     interval_us: int = 5000
     clock: int = 0
     data: bytearray = field(default_factory=bytearray)

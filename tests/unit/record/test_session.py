@@ -20,7 +20,7 @@ class FakeCore:
     class LayoutError(RuntimeError):
         pass
 
-    class ProbeError(RuntimeError):
+    class HooksError(RuntimeError):
         pass
 
     class StatesError(RuntimeError):
@@ -41,20 +41,13 @@ class FakeCore:
             "spool_bytes": 2,
         }
 
-    def prove(self, *, probe, observe):
-        if probe and self.no_hooks:
-            raise self.no_hooks
-        if observe and self.no_states:
-            raise self.no_states
-        return {}
-
-    def start(self, spool, *, probe, observe, **options):
-        assert probe != observe
-        if self.start_error:
-            raise self.start_error
+    def start(self, spool, *, exact, **options):
+        for refusal in (self.no_hooks if exact else self.no_states, self.start_error):
+            if refusal:
+                raise refusal
         Path(spool).touch()
-        self.started = {"exact": probe, **options}
-        return 7, self.no_sites
+        self.started = {"exact": exact, **options}
+        return {"recording": 7, "clock": "monotonic", "no_sites": self.no_sites}
 
     def stop(self):
         return self.stopped
@@ -194,7 +187,7 @@ def test_a_session_that_gives_way(tmp_path):
 @pytest.mark.parametrize("edges", ["auto", "exact", "sampled"])
 @pytest.mark.parametrize("hooks", [True, False], ids=["hooks", "no hooks"])
 def test_edges_that_are_used(core, tmp_path, edges, hooks):
-    core.no_hooks = None if hooks else core.ProbeError("no slot")
+    core.no_hooks = None if hooks else core.HooksError("no slot")
     if edges == "exact" and not hooks:
         with pytest.raises(errors.EdgesUnavailableError, match=r'no slot; use edges="sampled"'):
             Session(Options(path=tmp_path / "run.gilscope", edges=edges))

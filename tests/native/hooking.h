@@ -1,15 +1,18 @@
-/* A probe in a GIL of the test's own, and what it recorded. */
-#ifndef GILSCOPE_TESTS_PROBING_H
-#define GILSCOPE_TESTS_PROBING_H
+/* Hooks in a GIL of the test's own, and what they recorded. */
+#ifndef GILSCOPE_TESTS_HOOKING_H
+#define GILSCOPE_TESTS_HOOKING_H
 
 #include <dlfcn.h>
 #include <sched.h>
 #include <string.h>
 
 #include "check.h"
+#include "emit.h"
 #include "fakegil.h"
+#include "fork.h"
 #include "got.h"
-#include "probe.h"
+#include "hooks.h"
+#include "slots.h"
 
 #define LOG2_SLOTS 18u
 
@@ -31,6 +34,7 @@ static void prepare(void)
     layout = fake_layout(&fake_main);
     calls = (struct gs_gil_calls){dlsym(RTLD_DEFAULT, "fake_take"), release_and_retake};
     me.native_id = (uint64_t)gettid();
+    CHECK_EQUAL(gs_fork_register(), 0);
     fake_take(&me);
 }
 
@@ -60,17 +64,19 @@ static void drain(void)
 static void begin(void)
 {
     CHECK(gs_ring_open(&ring, LOG2_SLOTS));
-    gs_probe_bind(&ring, false, NULL);
-    CHECK(gs_probe_install(&layout, &why));
-    gs_probe_begin(7, true);
+    gs_emit_bind(&ring, false, NULL);
+    CHECK(gs_slots_trace(&why));
+    gs_emit_now(GS_BEGIN, 7);
+    gs_hooks_begin(&(struct gs_hooked){.layout = layout});
 }
 
 static uint32_t missed; /* GILs of other interpreters, in the trace that ended last */
 
 static void end(void)
 {
-    missed = gs_probe_end(9, true);
-    gs_probe_remove();
+    gs_emit_now(GS_END, 9);
+    missed = gs_hooks_end();
+    gs_slots_untrace();
     drain();
     CHECK_EQUAL(ring.tail, ring.head);
     gs_ring_close(&ring);

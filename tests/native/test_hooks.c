@@ -1,4 +1,5 @@
-/* The probe in a GIL of the test's own: what it records is what happened, and nothing else changes.
+/* The hooks in a GIL of the test's own: what they record is what happened, and nothing else
+ * changes.
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "probing.h"
+#include "cost.h"
+#include "hooking.h"
 
 /* ---- learning, and refusing to ---- */
 
@@ -20,21 +22,21 @@ static void an_object_without_the_calls_is_refused(void)
 {
     /* The C library calls itself without slots. */
     struct gs_gil_calls elsewhere = {dlsym(RTLD_DEFAULT, "getppid"), do_nothing};
-    CHECK(!gs_probe_learn(&layout, &elsewhere, &why));
+    CHECK(!gs_slots_learn(&layout, &elsewhere, &why));
     CHECK(strstr(why.text, "does not call pthread_cond_"));
-    CHECK_EQUAL(gs_probe_slots(), 0);
+    CHECK_EQUAL(gs_slots_count(), 0);
 }
 
 /* Also those of an object that is bound lazily: they are bound first, and stay so. */
 static void the_conditions_are_learnt_and_nothing_is_left_changed(void)
 {
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     remember_slots();
-    CHECK_EQUAL(gs_probe_slots(), n_held);
+    CHECK_EQUAL(gs_slots_count(), n_held);
     for (int i = 0; i < n_held; i++)
-        CHECK(gs_probe_slot(i) == *held[i].where);
+        CHECK(gs_slots_at(i) == *held[i].where);
     check_slots_untouched();
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     check_slots_untouched();
 }
 
@@ -42,7 +44,7 @@ static void conditions_elsewhere_are_refused(void)
 {
     struct gs_layout wrong = layout;
     wrong.gil += 8;
-    CHECK(!gs_probe_learn(&wrong, &calls, &why));
+    CHECK(!gs_slots_learn(&wrong, &calls, &why));
     CHECK(strstr(why.text, "saw 2 signals"));
     check_slots_untouched();
 }
@@ -50,10 +52,10 @@ static void conditions_elsewhere_are_refused(void)
 static void an_interpreter_that_signals_nothing_is_refused(void)
 {
     struct gs_gil_calls silent = {calls.inside, do_nothing};
-    CHECK(!gs_probe_learn(&layout, &silent, &why));
+    CHECK(!gs_slots_learn(&layout, &silent, &why));
     CHECK(strstr(why.text, "saw 0 signals"));
     check_slots_untouched();
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
 }
 
 /* ---- one thread ---- */
@@ -85,16 +87,16 @@ static void every_transition_of_one_thread_is_recorded(void)
 static void nothing_is_recorded_before_or_after(void)
 {
     CHECK(gs_ring_open(&ring, LOG2_SLOTS));
-    gs_probe_bind(&ring, false, NULL);
-    CHECK(gs_probe_install(&layout, &why));
+    gs_emit_bind(&ring, false, NULL);
+    CHECK(gs_slots_trace(&why));
     release_and_retake();
     CHECK_EQUAL(ring.head, 0);
-    gs_probe_begin(0, true);
-    gs_probe_end(0, true);
+    gs_hooks_begin(&(struct gs_hooked){.layout = layout});
+    gs_hooks_end();
     uint64_t head = ring.head;
     release_and_retake();
     CHECK_EQUAL(ring.head, head);
-    gs_probe_remove();
+    gs_slots_untrace();
     check_slots_untouched();
     release_and_retake();
     CHECK_EQUAL(ring.head, head);
@@ -104,10 +106,10 @@ static void nothing_is_recorded_before_or_after(void)
 static void without_recording_there_is_only_the_frame(void)
 {
     CHECK(gs_ring_open(&ring, LOG2_SLOTS));
-    gs_probe_bind(&ring, false, NULL);
-    gs_probe_begin(1, false);
+    gs_emit_bind(&ring, false, NULL);
+    gs_emit_now(GS_BEGIN, 1);
     release_and_retake();
-    gs_probe_end(2, false);
+    gs_emit_now(GS_END, 2);
     drain();
     CHECK_EQUAL(n_events, 5);
     CHECK_EQUAL(count(GS_BEGIN) + count(GS_END), 2);
@@ -125,9 +127,9 @@ static void the_sampler_is_nudged_as_the_ring_fills(void)
 {
     CHECK(gs_ring_open(&ring, 13));
     nudges = 0;
-    gs_probe_bind(&ring, false, count_nudge);
+    gs_emit_bind(&ring, false, count_nudge);
     for (unsigned i = 0; i < 4096 - 3; i++) /* with the three of a new thread: half the ring */
-        gs_probe_emit(GS_RELEASE, 0);
+        gs_emit_now(GS_RELEASE, 0);
     CHECK_EQUAL(nudges, 2);
     gs_ring_close(&ring);
 }
@@ -344,7 +346,7 @@ static void a_hook_put_over_ours_stays_and_goes_on_working(void)
     CHECK_EQUAL(passed, 4);
     CHECK(gs_got_swap(&(struct gs_got_page){0}, slots[0].where, (void *)stranger,
                       dlsym(RTLD_DEFAULT, "pthread_cond_signal")));
-    CHECK(gs_probe_learn(&layout, &calls, &why));
+    CHECK(gs_slots_learn(&layout, &calls, &why));
     check_slots_untouched();
 }
 
@@ -400,7 +402,6 @@ static void a_forked_child_is_rid_of_the_hooks(void)
     begin();
     pid_t child = fork();
     if (child == 0) {
-        gs_probe_abandon();
         uint64_t head = ring.head;
         release_and_retake();
         check_slots_untouched();
@@ -420,11 +421,11 @@ static void the_cost_of_an_event_is_measured(void)
 {
     double hooked = 1e9, bare = 1e9;
     CHECK(gs_ring_open(&ring, 13));
-    gs_probe_bind(&ring, false, NULL);
+    gs_emit_bind(&ring, false, NULL);
     /* The least of several: what a busy machine adds to one of them is no cost of a hook. */
     for (int i = 0; i < 10; i++) {
         double with_hook = 0, without = 0;
-        gs_probe_cost(100000, NULL, &with_hook, &without);
+        gs_cost_of_hook(100000, &(struct gs_hooked){0}, &with_hook, &without);
         hooked = with_hook < hooked ? with_hook : hooked;
         bare = without < bare ? without : bare;
     }

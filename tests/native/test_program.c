@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "probe.h"
-#include "tell.h"
+#include "emit.h"
+#include "program.h"
 
 static struct gs_ring ring;
 
@@ -18,7 +18,7 @@ static size_t n_told;
 static void begin(void)
 {
     CHECK(gs_ring_open(&ring, 13));
-    gs_probe_bind(&ring, false, NULL);
+    gs_emit_bind(&ring, false, NULL);
 }
 
 static void end(void)
@@ -41,7 +41,7 @@ static void check_name(const char *name, size_t size, const char *expected, size
 {
     char text[320] = {0};
     begin();
-    gs_tell_mark(name, size);
+    gs_program_mark(name, size);
     end();
     CHECK_EQUAL(told[0].kind, GS_MARK);
     CHECK_EQUAL(told[0].arg, 0);
@@ -88,8 +88,8 @@ static void long_names(void)
 static void regions(void)
 {
     begin();
-    uint32_t first = gs_tell_region("a", 1), second = gs_tell_region("b", 1);
-    gs_tell_region_end(first);
+    uint32_t first = gs_program_region("a", 1), second = gs_program_region("b", 1);
+    gs_program_region_end(first);
     end();
     CHECK(first != 0 && second != 0 && first != second);
     CHECK_EQUAL(n_told, 5);
@@ -100,7 +100,7 @@ static void regions(void)
     CHECK_EQUAL(told[4].kind, GS_REGION_END);
     CHECK_EQUAL(told[4].arg, first);
     begin();
-    CHECK(gs_tell_region("a", 1) > second);
+    CHECK(gs_program_region("a", 1) > second);
     end();
 }
 

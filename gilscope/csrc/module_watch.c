@@ -1,15 +1,10 @@
-/* What Python calls of a watch. */
+/* gilscope._core: a watch. */
 #define _GNU_SOURCE
-#include "python.h"
-
-#include <stdio.h>
-#include <string.h>
-
-#include "caller.h"
 #include "module.h"
+
 #include "watch.h"
 
-/* Without frames there is a watch all the same. */
+/* Without frames a watch works, but its holds have no stack. */
 static uint32_t begin(const struct gs_options *o, uint64_t over_ns, uint64_t watcher,
                       struct gs_outcome *out)
 {
@@ -22,24 +17,24 @@ static uint32_t begin(const struct gs_options *o, uint64_t over_ns, uint64_t wat
     if (!gs_layout_prove(&w.layout, o->python_hex, o->tstate, o->interp, o->interval_us,
                          &out->why)) {
         out->failure = GS_NO_LAYOUT;
-    } else if (!gs_probe_learn(&w.layout, &o->calls, &out->why)) {
-        out->failure = GS_NO_PROBE;
+    } else if (!gs_slots_learn(&w.layout, &o->calls, &out->why)) {
+        out->failure = GS_NO_HOOKS;
     } else if (gs_watch_is_on(0)) {
         out->failure = GS_BUSY;
         gs_refuse(&out->why, "a watch is on in this process");
     } else {
         number = gs_watch_begin(&w, &out->why);
         if (!number)
-            out->failure = GS_NO_PROBE;
+            out->failure = GS_NO_HOOKS;
     }
     return number;
 }
 
 PyDoc_STRVAR(watch_begin_doc,
              "watch_begin($module, over_ns, watcher, /)\n--\n\n"
-             "Begin to watch for holds that last longer while somebody waits, leaving out what the "
-             "thread with the ident `watcher` does. Return the watch's number, and why holds do "
-             "not say where they ended, or an empty string.");
+             "Begin to watch for holds that last longer than over_ns while a thread waits, but for "
+             "those of the thread with the ident `watcher`. Return the watch's number, and why "
+             "holds have no stack, or an empty string.");
 
 static PyObject *core_watch_begin(PyObject *self, PyObject *args)
 {
@@ -61,8 +56,9 @@ static PyObject *core_watch_begin(PyObject *self, PyObject *args)
                        : Py_BuildValue("ks", (unsigned long)number, out.no_sites.text);
 }
 
-PyDoc_STRVAR(watch_end_doc, "watch_end($module, number, /)\n--\n\n"
-                            "End a watch, if it is on; its watcher may still take what is there.");
+PyDoc_STRVAR(watch_end_doc,
+             "watch_end($module, number, /)\n--\n\n"
+             "End a watch, if it is on; its watcher may still take the holds that it saw.");
 
 static PyObject *core_watch_end(PyObject *self, PyObject *number)
 {
@@ -88,7 +84,7 @@ static PyObject *waiters_of(const struct gs_long_hold *h)
     return list;
 }
 
-/* Takes over the references to code objects, whatever happens. */
+/* Takes over the references to code objects, also if it fails. */
 static PyObject *stack_of(const struct gs_long_hold *h)
 {
     PyObject *list = PyList_New(h->n_frames);
@@ -113,10 +109,11 @@ static PyObject *hold_of(const struct gs_long_hold *h)
                          (unsigned long long)h->ident, (unsigned long)h->native_id, waiters, stack);
 }
 
-PyDoc_STRVAR(watch_take_doc,
-             "watch_take($module, number, not_before_ns, /)\n--\n\n"
-             "Wait until there are long holds to take and the monotonic clock says so late, or the "
-             "watch has ended; return them, and an empty list when it has ended.");
+PyDoc_STRVAR(
+    watch_take_doc,
+    "watch_take($module, number, not_before_ns, /)\n--\n\n"
+    "Wait until there are long holds and the monotonic clock has reached not_before_ns, or "
+    "the watch has ended. Return the holds; an empty list if it has ended.");
 
 static PyObject *core_watch_take(PyObject *self, PyObject *args)
 {
@@ -139,7 +136,7 @@ static PyObject *core_watch_take(PyObject *self, PyObject *args)
 
 PyDoc_STRVAR(watch_counts_doc, "watch_counts($module, number, /)\n--\n\n"
                                "Return how many long holds this watch has seen, and for how many "
-                               "of them there was no room; None when another one has begun.");
+                               "of them there was no room; None if another watch has begun.");
 
 static PyObject *core_watch_counts(PyObject *self, PyObject *number)
 {
@@ -153,7 +150,7 @@ static PyObject *core_watch_counts(PyObject *self, PyObject *number)
     return Py_BuildValue("KK", (unsigned long long)seen, (unsigned long long)dropped);
 }
 
-PyMethodDef gs_watching_methods[] = {
+PyMethodDef gs_module_watch_methods[] = {
     {"watch_begin", core_watch_begin, METH_VARARGS, watch_begin_doc},
     {"watch_end", core_watch_end, METH_O, watch_end_doc},
     {"watch_take", core_watch_take, METH_VARARGS, watch_take_doc},

@@ -1,7 +1,6 @@
+/* gilscope._core: what Python reports of the frame that calls. */
 #define _GNU_SOURCE
-#include "caller.h"
-
-#include <stdio.h>
+#include "module.h"
 
 void gs_caller_forget(struct gs_caller *c)
 {
@@ -72,7 +71,7 @@ static bool know_caller(struct gs_caller *c)
            know_strings(c);
 }
 
-/* A reference counted in a debug build needs a thread state, which a hook may not have. */
+/* A debug build counts all references in the thread state, which a hook may not have. */
 static bool counts_references(void)
 {
     return PySys_GetObject("gettotalrefcount") != NULL;
@@ -80,14 +79,12 @@ static bool counts_references(void)
 
 bool gs_caller_know(struct gs_caller *c, struct gs_why *why)
 {
-    const char *problem = counts_references() ? "this is a debug build of CPython"
-                          : !know_caller(c)   ? "Python does not say where it is called"
-                                              : NULL;
-    if (!problem)
+    if (counts_references())
+        return gs_refuse(why, "this is a debug build of CPython");
+    if (know_caller(c))
         return true;
-    PyErr_Clear(); /* a file name that is no text, say: no reason not to record the rest */
-    gs_refuse(why, "%s", problem);
-    return false;
+    PyErr_Clear(); /* such as for a file name that is not text: the rest can be recorded */
+    return gs_refuse(why, "Python does not say where it is called");
 }
 
 void gs_caller_pin(void *object)
