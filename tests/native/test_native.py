@@ -205,6 +205,20 @@ def test_gils(tmp_path: Path, linked: str) -> None:
     check(build_program(tmp_path, "test_gils", gil, f"-Wl,-rpath,{tmp_path}"))
 
 
+@pytest.mark.parametrize(("system", "needs_one"), [("Darwin", False), ("Linux", True)])
+def test_a_compiler_is_needed_on_linux_only(tmp_path: Path, system: str, needs_one: bool) -> None:
+    if not shutil.which("cmake"):
+        pytest.skip("no cmake on PATH")
+    result = run(
+        "cmake",
+        *("-S", CORE, "-B", tmp_path),
+        f"-DCMAKE_SYSTEM_NAME={system}",
+        f"-DCMAKE_C_COMPILER={tmp_path / 'no-compiler'}",
+    )
+    assert (result.returncode != 0) == needs_one, result.stdout
+    assert ("no-compiler" in result.stdout) == needs_one, result.stdout
+
+
 BUGS = {
     "address": {"leak": "detected memory leaks", "beyond": "heap-buffer-overflow"},
     "undefined": {"overflow": "signed integer overflow"},
