@@ -34,6 +34,16 @@ def percent(share: float | None) -> str:
     return "-" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
 
 
+def short_path(path: str) -> str:
+    """Return a file's name and that of its folder, which distinguishes one ``__init__.py`` from another.
+
+    Example:
+        >>> short_path("/home/a/project/parser/__init__.py")
+        'parser/__init__.py'
+    """
+    return "/".join(path.split("/")[-2:])
+
+
 def printable(name: str) -> str:
     r"""Show control characters of a thread's name instead of sending them to the terminal.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gilscope.analysis.jain import fairness_index
 from gilscope.analysis.source import Source
 from gilscope.tables.spans import Floats, Int
 
@@ -101,9 +102,7 @@ def fairness(source: Source, run: Int, wait: Int) -> tuple[float, float]:
     """
     draws = np.random.default_rng(_SEED).integers(0, WINDOWS, (_RESAMPLES, WINDOWS))
     ran, waited = (ns[:, draws].sum(axis=-1).astype(np.float64) for ns in (run, wait))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        got = np.where(ran + waited > 0, ran / (ran + waited), 0.0)
-        index = got.sum(axis=0) ** 2 / ((ran + waited > 0).sum(axis=0) * (got**2).sum(axis=0))
+    index = fairness_index(ran, waited)
     index = index[np.isfinite(index)]
     if not len(index):
         return float("nan"), float("nan")

@@ -14,10 +14,12 @@ from gilscope.analysis.convoys import convoys
 from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.holds import late
 from gilscope.analysis.inputs import AnyTrace, as_tables
+from gilscope.analysis.jain import jains_index
 from gilscope.analysis.overhead import overhead
 from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.source import Source, of
 from gilscope.analysis.threads import threads
+from gilscope.tables.spans import group_sums
 from gilscope.units import duration, percent, printable
 
 WORTH_SAYING = 0.01
@@ -71,11 +73,11 @@ class _Facts:
         """Say at which line of the program threads held the GIL longest, where that is known."""
         if not self.located:
             return ""
-        held = np.zeros(len(self.places))
+        held = np.zeros(len(self.places), np.int64)
         for gil in self.source.gils:
             mine = np.isin(gil.runs.thread, np.asarray(threads))
             at = self.places.of(gil.runs.sites[mine])
-            held += np.bincount(at, gil.runs.duration[mine], minlength=len(held))
+            held += group_sums(at, gil.runs.duration[mine], len(held))
         longest = int(held.argmax())
         known = held[longest] > 0 and longest != len(held) - 1
         return f"mostly in {printable(labelled(self.places, [longest], brief=True)[0])}" if known else ""
@@ -106,9 +108,9 @@ class _Facts:
         A thread's GIL is the one it ran with most: it may enter several interpreters.
         """
         busy = self.cpu_bound()
-        home, most = np.zeros(len(self.source.names), np.int64), np.zeros(len(self.source.names))
+        home, most = np.zeros((2, len(self.source.names)), np.int64)
         for i, gil in enumerate(self.source.gils):
-            ran = np.bincount(gil.runs.thread, gil.runs.duration, minlength=len(home))
+            ran = group_sums(gil.runs.thread, gil.runs.duration, len(home))
             home, most = np.where(ran > most, i, home), np.maximum(ran, most)
         for i, gil in enumerate(self.source.gils):
             mine = busy[home[busy.thread.to_numpy(np.int64)] == i]
@@ -295,7 +297,7 @@ def _steals(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
 def _unfair(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
     for busy, _held_share in facts.rivals():
         run = busy.run_ns.to_numpy(np.float64)
-        index = run.sum() ** 2 / (len(run) * (run**2).sum())
+        index = float(jains_index(run))
         lost = float(run.mean() - run.min())
         if index >= UNFAIR or not facts.worth(lost):
             continue

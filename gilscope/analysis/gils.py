@@ -15,6 +15,10 @@ NO_TIME = -1
 """Stands for null in arrays of times."""
 NO_SITE = -1
 """Stands for null in arrays of sites."""
+DEFAULT_INTERVAL_NS = 5_000_000
+"""CPython's own switch interval, in nanoseconds."""
+MOST_CELLS = 25_000_000
+"""A helper refuses to make a table with more cells of 8 bytes than this: 200 MB."""
 RUN, WAIT = 0, 1
 FORCED, VOLUNTARY, OPEN = 0, 1, 2
 

@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
-from gilscope.analysis.gils import NO_SITE, NO_TIME, OPEN, Gil, Spans, Threads
+from gilscope.analysis.gils import MOST_CELLS, NO_SITE, NO_TIME, OPEN, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
 from gilscope.tables.schema import RELEASES
-from gilscope.tables.spans import Int, longest_first, overlaps
+from gilscope.tables.spans import Int, group_sums, longest_first, overlaps
 
 LONG = 4
 """A hold is long that made each waiter wait so many switch intervals, where its drop request is not known."""
-_MOST_CELLS = 25_000_000
 
 
 def holds(t: AnyTrace, over: float | None = None) -> pd.DataFrame:
@@ -224,7 +223,7 @@ class _Matrix:
         waited = [wait[gil.waits.end > gil.waits.start] for gil, (wait, _) in pairs]
         held = [run[gil.waiting.within(gil.runs.start, gil.runs.end) > 0] for gil, (_, run) in pairs]
         self.waiters, self.holders = np.unique(np.concatenate(waited)), np.unique(np.concatenate(held))
-        if len(self.waiters) * (len(self.holders) + 1) * layers > _MOST_CELLS:
+        if len(self.waiters) * (len(self.holders) + 1) * layers > MOST_CELLS:
             raise OptionError(
                 f"a matrix of {len(self.waiters)} who waited and {len(self.holders)} who held is too large; "
                 "use holds(t), or leave threads out of the tables"
@@ -244,11 +243,10 @@ class _Matrix:
     @staticmethod
     def _add(cells: Int, row: Int, start: Int, stop: Int, runs: Spans, column: Int) -> None:
         rows, columns = cells.shape
-        # Exact: sums of integers stay below 2**53 ns, 104 days of waiting.
-        left = np.bincount(row, (stop - start).astype(np.float64), minlength=rows).astype(np.int64)
+        left = group_sums(row, stop - start, rows)
         for which, other, ns in overlaps(start, stop, runs.start, runs.end):
             cell = row[which] * columns + column[other]
-            held = np.bincount(cell, ns, minlength=cells.size).astype(np.int64).reshape(rows, columns)
+            held = group_sums(cell, ns, cells.size).reshape(rows, columns)
             cells += held
             left -= held.sum(axis=1)
         cells[:, -1] += left  # while nobody held it

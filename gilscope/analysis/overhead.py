@@ -15,7 +15,7 @@ from gilscope.analysis.gils import Gil, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
-from gilscope.tables.spans import Floats, Int, Mask, group_quantiles
+from gilscope.tables.spans import Floats, Int, Mask, group_quantiles, group_sums
 
 _QUANTILES = {"gap_p50_ns": 0.5, "gap_p90_ns": 0.9, "gap_p99_ns": 0.99, "gap_max_ns": 1.0}
 _MOST_WINDOWS = 1_000_000
@@ -232,18 +232,14 @@ def _held_by(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _of_threads(source: Source, gil: Gil, n: int) -> Figures:
     c, free = changes(source, gil), gil.gaps
-
-    def sums(thread: Threads, ns: Int) -> Int:
-        return np.bincount(thread, ns.astype(np.float64), minlength=n).astype(np.int64)
-
     came = free.by >= 0
-    held = sums(gil.runs.thread, gil.runs.duration)
-    before = sums(free.by[came], (free.end - free.start)[came])
+    held = group_sums(gil.runs.thread, gil.runs.duration, n)
+    before = group_sums(free.by[came], (free.end - free.start)[came], n)
     return Figures(
         wall=held + before,
         held=held,
-        lost=sums(free.by[came], free.lost[came]),
-        waited=sums(gil.waits.thread, gil.waits.duration),
+        lost=group_sums(free.by[came], free.lost[came], n),
+        waited=group_sums(gil.waits.thread, gil.waits.duration, n),
         steals=np.bincount(free.by[free.steal], minlength=n),
         group=c.to,
         gap=c.gap,
@@ -284,8 +280,8 @@ def by_window(source: Source, edges: Int) -> pd.DataFrame:
         frame = figures.frame(np.diff(at))
         if not source.exact:
             ticks = window_of_ticks(source, edges)
-            switches = np.bincount(ticks, source.numbers("samples", "switches"), minlength=n)
-            frame["handoffs"] = switches.astype(np.int64)
+            switches = group_sums(ticks, source.numbers("samples", "switches"), n)
+            frame["handoffs"] = switches
             frame["handoffs_per_s"] = per_second(switches, np.diff(at))
             looks = np.bincount(ticks, minlength=n)
             for word in ("held", "free", "overhead"):

@@ -14,6 +14,7 @@ from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.source import Source
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Int
+from gilscope.units import short_path
 
 By = Literal["line", "function", "file"]
 Frame = Literal["innermost", "program"]
@@ -113,10 +114,10 @@ def labelled(places: Places, which: Any, *, brief: bool = False) -> list[str]:
     Args:
         places: the places.
         which: numbers of those to return.
-        brief: of a file keep its name and that of its folder, which tells one ``__init__.py`` from others.
+        brief: shorten paths of files, see `short_path`.
     """
     rows = places.names.iloc[which]
-    files = [f if pd.isna(f) or not brief else "/".join(f.split("/")[-2:]) for f in rows["file"]]
+    files = [f if pd.isna(f) or not brief else short_path(f) for f in rows["file"]]
     return [
         function if pd.isna(file) else f"{function} ({file}{'' if pd.isna(line) else f':{line}'})"
         for function, file, line in zip(rows["function"], files, rows["line"], strict=True)

@@ -12,7 +12,7 @@ from gilscope.analysis.holds import late, overruns
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.places import By, Frame, labelled, places
 from gilscope.analysis.source import Source, of
-from gilscope.tables.spans import Int, Mask, group_quantiles, overlaps
+from gilscope.tables.spans import Int, Mask, group_quantiles, group_sums, overlaps
 
 _SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns", "overhead_ns")
 
@@ -77,20 +77,15 @@ def _counted(place: Int, n: int, which: Mask | None = None) -> Int:
     return np.bincount(place if which is None else place[which], minlength=n)
 
 
-def _summed(place: Int, ns: Int, n: int) -> Int:
-    # Exact: sums of integers stay below 2**53 ns, 104 days.
-    return np.bincount(place, ns.astype(np.float64), minlength=n).astype(np.int64)
-
-
 def _add(sums: dict[str, Int], gil: Gil, place: Int) -> None:
     n, runs = len(sums["holds"]), gil.runs
-    sums["held_ns"] += _summed(place, runs.duration, n)
+    sums["held_ns"] += group_sums(place, runs.duration, n)
     sums["holds"] += _counted(place, n)
     np.maximum.at(sums["longest_ns"], place, runs.duration)
     sums["forced"] += _counted(place, n, runs.release == FORCED)
     sums["voluntary"] += _counted(place, n, runs.release == VOLUNTARY)
-    sums["inflicted_ns"] += _summed(place, gil.waiting.within(runs.start, runs.end), n)
-    sums["overhead_ns"] += _summed(place, gil.gaps.lost[1:], n)  # the first one is before all holds
+    sums["inflicted_ns"] += group_sums(place, gil.waiting.within(runs.start, runs.end), n)
+    sums["overhead_ns"] += group_sums(place, gil.gaps.lost[1:], n)  # the first one is before all holds
 
 
 def _add_victims(victims: Int, gil: Gil, place: Int) -> None:
@@ -98,7 +93,7 @@ def _add_victims(victims: Int, gil: Gil, place: Int) -> None:
     for which, other, ns in overlaps(waits.start, waits.end, runs.start, runs.end):
         cell = place[other] * n + waits.thread[which]
         cells, inverse = np.unique(cell, return_inverse=True)
-        np.add.at(victims.reshape(-1), cells, _summed(inverse, ns, len(cells)))
+        np.add.at(victims.reshape(-1), cells, group_sums(inverse, ns, len(cells)))
 
 
 def _responses(response: Int, n: int) -> dict[str, Any]:

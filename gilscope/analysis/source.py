@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gilscope.analysis.gils import (
+    DEFAULT_INTERVAL_NS,
     NO_SITE,
     NO_SPANS,
     NO_TIME,
@@ -35,7 +36,6 @@ from gilscope.tables.stored import Tables
 
 _DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
 _ROWS_AT_ONCE = 1 << 16
-_DEFAULT_INTERVAL_NS = 5_000_000  # CPython's own, for tables that come without one
 
 
 class Source:
@@ -97,8 +97,8 @@ class Source:
     def interval_at(self, times: Int) -> Int:
         """Return the switch interval in force at times of the trace, in nanoseconds."""
         since, value = (self.numbers("switch_intervals", c) for c in ("time_ns", "interval_ns"))
-        if not len(since):
-            return np.full(len(times), _DEFAULT_INTERVAL_NS, np.int64)
+        if not len(since):  # tables that were passed without this one
+            return np.full(len(times), DEFAULT_INTERVAL_NS, np.int64)
         return value[np.maximum(np.searchsorted(since, times, "right") - 1, 0)]
 
     def labels(self, threads: Threads) -> pd.Categorical:

@@ -16,7 +16,7 @@ from gilscope.errors import OptionError
 from gilscope.tables.spans import Floats, Int, Mask
 
 LADDER = (0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
-"""Seconds: the intervals asked about when none are given."""
+"""Seconds: the intervals of a model or a sweep when none are given, two steps a decade around 5 ms."""
 
 
 def switch_interval(t: AnyTrace, intervals: Sequence[float] | None = None) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from gilscope.analysis.gils import FORCED, Spans, behind_one_another
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.regions import Within
 from gilscope.analysis.source import Source, of
-from gilscope.tables.spans import Floats, Int, group_quantiles
+from gilscope.tables.spans import Floats, Int, group_quantiles, group_sums
 
 _QUANTILES = {"wait_p50_ns": 0.5, "wait_p90_ns": 0.9, "wait_p99_ns": 0.99, "wait_max_ns": 1.0}
 _ENDS = [f"{w}_{u}_{end}" for w in ("run", "wait", "off") for end in ("low", "high") for u in ("share", "ns")]
@@ -134,8 +134,7 @@ def _all(source: Source, which: Literal["runs", "waits"]) -> Spans:
 
 
 def _sums(spans: Spans, n: int) -> Int:
-    # Exact: sums of integers stay below 2**53 ns, 104 days.
-    return np.bincount(spans.thread, spans.duration.astype(np.float64), minlength=n).astype(np.int64)
+    return group_sums(spans.thread, spans.duration, n)
 
 
 def _bounds(source: Source, runs: Spans, waits: Spans) -> tuple[Int, Int]:

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
+from gilscope.analysis.gils import MOST_CELLS
 from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.jain import fairness_index
 from gilscope.analysis.overhead import by_window, window_edges, window_of_ticks
 from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Int
-
-_MOST_CELLS = 25_000_000
 
 
 def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
@@ -66,10 +66,10 @@ def _per_thread(source: Source, edges: Int) -> tuple[Int, Int]:
     """Return nanoseconds of run and of wait, by thread and window."""
     at = source.observed(edges)
     n = len(source.names)
-    if n * len(edges) > _MOST_CELLS:
+    if n * len(edges) > MOST_CELLS:
         raise OptionError(
             f"{len(edges) - 1} windows of {n} threads each are too many: expected at most "
-            f"{_MOST_CELLS // max(n, 1)} windows; overhead(t, by=seconds) does not look at threads"
+            f"{MOST_CELLS // max(n, 1)} windows; overhead(t, by=seconds) does not look at threads"
         )
     both = []
     for which in ("runs", "waits"):
@@ -113,12 +113,8 @@ def fairness(t: AnyTrace, window: float | None = None) -> pd.DataFrame:
     whole = np.array([0, source.duration], np.int64)
     edges = whole if window is None else window_edges(source, window)
     run, wait = _per_thread(source, edges)
-    wanted = run + wait > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        got = np.where(wanted, run / (run + wait), 0.0)
-        n = wanted.sum(axis=0)
-        index = got.sum(axis=0) ** 2 / (n * (got**2).sum(axis=0))
-    frame = pd.DataFrame({"start_ns": edges[:-1], "threads": n, "fairness": index})
+    n = (run + wait > 0).sum(axis=0)
+    frame = pd.DataFrame({"start_ns": edges[:-1], "threads": n, "fairness": fairness_index(run, wait)})
     if not source.exact:
         parts = _per_thread(source, estimates.edges(source))
         low, high = estimates.fairness(source, *parts) if window is None else (np.nan, np.nan)

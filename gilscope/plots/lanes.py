@@ -29,7 +29,7 @@ from gilscope.plots.canvas import (
     steps,
 )
 from gilscope.tables import schema
-from gilscope.tables.spans import Coverage, Int, Mask
+from gilscope.tables.spans import Coverage, Int, Mask, group_sums
 from gilscope.units import duration
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _most_contended(source: Source, length: int) -> int:
 
 def _busiest(known: Int, bars: _Bars, n: int) -> list[int]:
     """Return the threads to show, by number: those that run and wait longest in the stretch."""
-    busy = np.bincount(bars.thread, (bars.end - bars.start).astype(np.float64), minlength=n)
+    busy = group_sums(bars.thread, bars.end - bars.start, n)
     shown: list[int] = np.sort(known[np.argsort(-busy[known], kind="stable")][:MOST_LANES]).tolist()
     return shown
 

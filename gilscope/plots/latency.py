@@ -22,7 +22,7 @@ from gilscope.plots.canvas import (
     say,
     twin_axes,
 )
-from gilscope.tables.spans import Int
+from gilscope.tables.spans import Int, group_sums
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -82,7 +82,7 @@ def _intervals(source: Source) -> list[int]:
     since, value = (source.numbers("switch_intervals", name) for name in ("time_ns", "interval_ns"))
     lasted = np.diff(np.append(np.clip(since, 0, source.duration), source.duration))
     values, which = np.unique(np.maximum(value, 1), return_inverse=True)
-    order = np.argsort(-np.bincount(which, lasted, minlength=len(values)), kind="stable")
+    order = np.argsort(-group_sums(which, lasted, len(values)), kind="stable")
     return [int(v) for v in values[order]]
 
 

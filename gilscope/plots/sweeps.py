@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gilscope.analysis.gils import DEFAULT_INTERVAL_NS
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (
     RUN_COLOR,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-_CPYTHON_NS = 5_000_000  # its own switch interval
 _LINES = ("-", "--")
 
 
@@ -64,7 +64,7 @@ def sweep(summary: pd.DataFrame, metric: str = "wall time (s)", ax: Axes | None 
     ax.set_ylim(bottom=0)
     ax.set_xlabel("switch interval (time, log scale)")
     ax.set_ylabel(f"{metric}, median and 95 %")
-    marks = [line, *_draw_swept_waits(ax, rows), *draw_intervals(ax, [_CPYTHON_NS])]
+    marks = [line, *_draw_swept_waits(ax, rows), *draw_intervals(ax, [DEFAULT_INTERVAL_NS])]
     finish(ax, "What the switch interval changes", marks)
     return ax
 

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gilscope import analysis
+from gilscope.analysis.gils import DEFAULT_INTERVAL_NS
+from gilscope.analysis.switchinterval import LADDER
 from gilscope.errors import OptionError, SweepError, TraceActiveError
 from gilscope.progress import progress_bar
 from gilscope.record.options import valid_interval
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-INTERVALS = (0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
-"""Seconds, when none are given: two steps a decade or so around CPython's own 5 ms."""
-DEFAULT = 0.005
+INTERVALS = LADDER
+"""Seconds, when none are given."""
 RESAMPLES = 4000
 _DRAWS = 200_000
 _SEED = 20  # any: the same rows give the same words
@@ -48,7 +49,7 @@ class Best:
 
     Args:
         interval: seconds.
-        gain: how many times better than ``DEFAULT`` (or the first interval, where that was not swept).
+        gain: how many times better than CPython's own 5 ms (or the first interval, where that was not swept).
         low: lower end of the 95 % interval of the gain, corrected for how many intervals were tried.
         high: upper end.
         words: the same as a sentence; "no difference beyond noise" where that is the truth.
@@ -131,7 +132,7 @@ class Sweep:
                 "a best interval needs at least two intervals and one whole repeat of them", self
             )
         table = table.dropna()
-        base = round(DEFAULT * 1e9) if round(DEFAULT * 1e9) in table else int(table.columns[0])
+        base = DEFAULT_INTERVAL_NS if DEFAULT_INTERVAL_NS in table else int(table.columns[0])
         gains = {int(c): self._log_gain(table, int(c), base) for c in table.columns if c != base}
         level = 1 - (1 - _CONFIDENCE) / len(gains)
         chosen = max(gains, key=lambda c: float(gains[c].mean()))

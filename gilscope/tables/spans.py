@@ -147,6 +147,25 @@ def longest_first(duration: Int) -> Int:
     return np.argsort(-duration, kind="stable")
 
 
+def group_sums(group: npt.NDArray[np.integer[Any]], value: Int, n_groups: int) -> Int:
+    """Return the sum of each group's values, exact up to 2**53: 104 days of nanoseconds.
+
+    Args:
+        group: of each value, from 0.
+        value: whole numbers.
+        n_groups: how many groups there are.
+
+    Returns:
+        Array of int64 of shape (n_groups,); 0 for empty groups.
+
+    Example:
+        >>> group_sums(np.array([0, 2, 2]), np.array([5, 1, 2]), 3).tolist()
+        [5, 0, 3]
+    """
+    # Weights are float64, which holds whole numbers below 2**53.
+    return np.bincount(group, value, minlength=n_groups).astype(np.int64)
+
+
 def group_quantiles(group: npt.NDArray[np.integer[Any]], value: Int, n_groups: int, q: list[float]) -> Floats:
     """Return quantiles of each group's values, NaN for empty groups.
 

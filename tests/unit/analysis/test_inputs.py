@@ -160,7 +160,7 @@ def test_what_is_no_window_is_refused_with_what_was_expected(helper, window, tra
 
 
 def test_windows_of_more_threads_than_fit_are_refused(monkeypatch, trace):
-    monkeypatch.setattr(analysis.windows, "_MOST_CELLS", 10)
+    monkeypatch.setattr(analysis.windows, "MOST_CELLS", 10)
     with pytest.raises(OptionError, match="expected at most"):
         analysis.timeline(trace.recording(), trace.duration / 1e9 / 20)
 
@@ -194,7 +194,7 @@ def test_nothing_cannot_be_compared(trace):
 
 
 def test_a_matrix_that_does_not_fit_is_refused(monkeypatch, trace):
-    monkeypatch.setattr(sys.modules["gilscope.analysis.holds"], "_MOST_CELLS", 5)
+    monkeypatch.setattr(sys.modules["gilscope.analysis.holds"], "MOST_CELLS", 5)
 
     with pytest.raises(OptionError, match="holds"):
         analysis.blame(trace.recording())
