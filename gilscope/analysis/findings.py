@@ -22,13 +22,33 @@ from gilscope.analysis.threads import threads
 from gilscope.tables.spans import group_sums
 from gilscope.units import duration, percent, printable
 
+# Shares are of the observed wall time of the trace unless another whole is named.
 WORTH_SAYING = 0.01
-"""A finding has to have cost so much of the trace ..."""
+"""Minimum share of the trace a finding must cost; below it no program gets noticeably faster."""
+HIGH, MEDIUM = 0.25, 0.05
+"""Minimum shares of the trace lost for these severities; waits below medium are not worth a finding."""
+WANTS_GIL = 0.8
+"""Minimum share of its life that a CPU-bound thread runs or waits; the rest is start, end and pauses."""
+KEEPS_GIL = 0.5
+"""Minimum mean hold of a CPU-bound thread, in switch intervals; a thread that does I/O releases sooner."""
+SEEN_RUNNING = 0.02
+"""Sampled edges see no single holds; there a CPU-bound thread runs for more than this share of the trace."""
 BUSY = 0.85
-"""Above so much of the time held, a GIL with waiters has no room left."""
+"""Share of the time from which a held GIL with waiters has no room left."""
 MANY_HANDOFFS_PER_S = 1000
+"""Hand-offs a second below which the wake-ups that they cost do not matter."""
+MOSTLY_FORCED = 0.5
+"""Share of hand-offs above which the switch interval, not the program, causes them."""
+OFTEN_STOLEN = 0.3
+"""Minimum share of steals among steals and hand-offs; below it a steal is an accident, not a habit."""
 UNFAIR = 0.9
 """Jain's index of the time CPU-bound threads ran, below which one is favoured."""
+SMALLER = 10
+"""The advice for a convoy: a switch interval this many times smaller."""
+GREAT_CHANGE = 10
+"""A change of the switch interval by more than this factor is of medium severity, else low."""
+COARSE = 1
+"""Hand-offs per tick from which the sampler misses holds."""
 _ROWS = 10  # of evidence
 
 
@@ -97,10 +117,11 @@ class _Facts:
     def cpu_bound(self) -> pd.DataFrame:
         """Threads that want the GIL nearly all their life, and keep it when they have it."""
         t = self.threads
-        wanted = (t.run_ns + t.wait_ns) >= 0.8 * t.life_ns
+        wanted = (t.run_ns + t.wait_ns) >= WANTS_GIL * t.life_ns
         if self.source.exact:
-            return t[wanted & (t.run_ns >= 0.5 * self.interval * t.acquires.astype(float)) & (t.run_ns > 0)]
-        return t[wanted & (t.run_ns > 0.02 * self.wall)]
+            kept = t.run_ns >= KEEPS_GIL * self.interval * t.acquires.astype(float)
+            return t[wanted & kept & (t.run_ns > 0)]
+        return t[wanted & (t.run_ns > SEEN_RUNNING * self.wall)]
 
     def rivals(self) -> Iterator[tuple[pd.DataFrame, float]]:
         """CPU-bound threads that share a GIL, at least two of them, and the share of time it is held.
@@ -159,7 +180,7 @@ def findings(t: AnyTrace) -> pd.DataFrame:
 
 def _severity(facts: _Facts, lost: float) -> str:
     share = lost / facts.wall
-    return "high" if share >= 0.25 else "medium" if share >= 0.05 else "low"
+    return "high" if share >= HIGH else "medium" if share >= MEDIUM else "low"
 
 
 def _also(where: str) -> str:
@@ -175,7 +196,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _not_the_gil(facts: _Facts) -> Iterator[Finding]:
     waited = float(facts.threads.wait_ns.sum())
     wanted = waited + float(facts.threads.run_ns.sum())
-    if wanted == 0 or facts.worth(waited / 5):
+    if wanted == 0 or waited >= MEDIUM * facts.wall:
         return
     yield Finding(
         "not_the_gil",
@@ -216,7 +237,7 @@ def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
         lost, rounds = float(group.lost_ns.sum()), int(group.rounds.sum())
         if not facts.worth(lost):
             continue
-        smaller, where = facts.interval / 10, _also(facts.where([other]))
+        smaller, where = facts.interval / SMALLER, _also(facts.where([other]))
         yield Finding(
             "convoy",
             _severity(facts, lost),
@@ -256,7 +277,11 @@ def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
 
 def _chatty(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
     g = facts.gil
-    if not facts.source.exact or g.handoffs_per_s < MANY_HANDOFFS_PER_S or g.forced > g.handoffs / 2:
+    if (
+        not facts.source.exact
+        or g.handoffs_per_s < MANY_HANDOFFS_PER_S
+        or g.forced > MOSTLY_FORCED * g.handoffs
+    ):
         return
     lost = float(g.overhead_ns) - _stolen(facts.source)
     if not facts.worth(lost):
@@ -279,7 +304,7 @@ def _stolen(source: Source) -> float:
 
 def _steals(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
     g, lost = facts.gil, _stolen(facts.source)
-    if not facts.source.exact or not facts.worth(lost) or g.steals < 0.3 * (g.steals + g.handoffs):
+    if not facts.source.exact or not facts.worth(lost) or g.steals < OFTEN_STOLEN * (g.steals + g.handoffs):
         return
     by = overhead(t, by="thread").sort_values("steals", ascending=False)
     yield Finding(
@@ -322,7 +347,7 @@ def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
     before = int(facts.source.interval_at(np.array([first.time_ns - 1]))[0])
     yield Finding(
         "interval_changed",
-        "medium" if not 0.1 <= first.interval_ns / before <= 10 else "low",
+        "medium" if not 1 / GREAT_CHANGE <= first.interval_ns / before <= GREAT_CHANGE else "low",
         0,
         f"The program, or a library it uses, changed the switch interval {len(changed)} times, first from "
         f"{duration(before)} to {duration(first.interval_ns)} at {first.time_ns / 1e9:.3f} s.",
@@ -333,7 +358,7 @@ def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
 
 def _too_coarse(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
     per_tick = float(facts.gil.handoffs) / facts.source.ticks
-    if facts.source.exact or per_tick < 1:
+    if facts.source.exact or per_tick < COARSE:
         return
     yield Finding(
         "too_coarse",
