@@ -7,7 +7,7 @@ import pandas as pd
 
 from gilscope.analysis.gils import VOLUNTARY, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
-from gilscope.analysis.source import Source, of
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.tables.spans import Int, Mask, by_thread
 
 PAID = (0.5, 2.5)
@@ -45,14 +45,14 @@ def convoys(t: AnyTrace) -> pd.DataFrame:
         >>> len(gilscope.analysis.convoys(t))
         0
     """
-    source = of(t)
-    parts = [_convoys(source, gil) for gil in source.gils] if source.exact else []
+    trace = observe(t)
+    parts = [_convoys(trace, gil) for gil in trace.gils] if trace.exact else []
     rows = pd.concat(parts) if parts else pd.DataFrame(columns=_COLUMNS)
     return rows.sort_values("lost_ns", ascending=False, kind="stable", ignore_index=True)
 
 
-def _convoys(source: Source, gil: Gil) -> pd.DataFrame:
-    waits, holder, released, is_round = _rounds(source, gil)
+def _convoys(trace: ObservedTrace, gil: Gil) -> pd.DataFrame:
+    waits, holder, released, is_round = _rounds(trace, gil)
     same = np.zeros(len(waits), np.bool_)  # goes on with the convoy of the long wait before it
     same[1:] = (waits.thread[1:] == waits.thread[:-1]) & (holder[1:] == holder[:-1]) & is_round[:-1]
     waits, holder, released, same = waits[is_round], holder[is_round], released[is_round], same[is_round]
@@ -61,7 +61,7 @@ def _convoys(source: Source, gil: Gil) -> pd.DataFrame:
     lost = np.add.reduceat(waits.duration, first) if len(first) else first
     start = released[first]
     end = (waits.at + waits.duration)[first + rounds - 1]
-    names = np.array(source.names, object)
+    names = np.array(trace.names, object)
     frame = pd.DataFrame(
         {
             "thread": waits.thread[first],
@@ -73,19 +73,19 @@ def _convoys(source: Source, gil: Gil) -> pd.DataFrame:
             "rounds": rounds,
             "mean_wait_ns": lost / rounds,
             "lost_ns": lost,
-            "idle_ns": source.observed(end) - source.observed(start) - lost,
+            "idle_ns": trace.observed(end) - trace.observed(start) - lost,
         }
     )
     return frame[rounds >= LEAST_ROUNDS]
 
 
-def _rounds(source: Source, gil: Gil) -> tuple[Spans, Threads, Int, Mask]:
+def _rounds(trace: ObservedTrace, gil: Gil) -> tuple[Spans, Threads, Int, Mask]:
     """Return the long waits by thread and time, behind whom, since which release, and which are rounds."""
     waits = gil.waits.known
-    waits = waits[waits.duration >= np.maximum(PAID[0] * source.interval_at(waits.at), 1)]
+    waits = waits[waits.duration >= np.maximum(PAID[0] * trace.interval_at(waits.at), 1)]
     waits = waits[np.lexsort((waits.start, waits.thread))]
-    interval = source.interval_at(waits.at)
-    hold, found = _hold_before(source, gil.runs, waits)
+    interval = trace.interval_at(waits.at)
+    hold, found = _hold_before(trace, gil.runs, waits)
     behind = np.searchsorted(gil.runs.start, waits.end, "left") - 1
     holder = np.where(behind >= 0, gil.runs.thread[behind], -1) if len(gil.runs) else np.full(len(waits), -1)
     off = waits.start - hold.end
@@ -97,13 +97,13 @@ def _rounds(source: Source, gil: Gil) -> tuple[Spans, Threads, Int, Mask]:
     return waits, holder, waits.at - off, is_round
 
 
-def _hold_before(source: Source, runs: Spans, waits: Spans) -> tuple[Spans, Mask]:
+def _hold_before(trace: ObservedTrace, runs: Spans, waits: Spans) -> tuple[Spans, Mask]:
     """Return the last hold by the same thread that was over when each wait began, and if there is one."""
     runs = runs.known
     if not len(runs):
         return waits, np.zeros(len(waits), np.bool_)
     order = by_thread(runs.thread)
-    width = np.int64(source.wall + 1)
+    width = np.int64(trace.wall + 1)
     key = runs.thread[order].astype(np.int64) * width + runs.end[order]
     at = np.searchsorted(key, waits.thread.astype(np.int64) * width + waits.start, "right") - 1
     hold = runs[order[np.maximum(at, 0)]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gilscope.analysis.jain import fairness_index
-from gilscope.analysis.source import Source
+from gilscope.analysis.observed import ObservedTrace
 from gilscope.tables.spans import Floats, Int
 
 WINDOWS = 20
@@ -19,55 +19,61 @@ _RULE_OF_THREE = 3  # what n looks never saw has a share below 3 / n (Hanley and
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Of a trace with sampled edges what an estimate needs to know, for a part of its time."""
+class Sampling:
+    """How a part of a trace with sampled edges was sampled.
+
+    Args:
+        wall: nanoseconds of observed time.
+        ticks: how often the sampler looked, at least 1.
+        disturbed: share of time in which the sampler was on a processor.
+    """
 
     wall: int
     ticks: int
     disturbed: float
 
 
-def edges(source: Source | Part) -> Int:
+def edges(sampling: ObservedTrace | Sampling) -> Int:
     """Return the edges of the windows whose means are compared, in observed nanoseconds (of the part)."""
-    return np.linspace(0, source.wall, WINDOWS + 1).astype(np.int64)
+    return np.linspace(0, sampling.wall, WINDOWS + 1).astype(np.int64)
 
 
-def half_widths(source: Source | Part, covered: Int | Floats) -> Floats:
+def half_widths(sampling: ObservedTrace | Sampling, covered: Int | Floats) -> Floats:
     """Return half the width of the 95 % interval of shares of time.
 
     Chance, by batch means over windows of equal length (Student's t) and at least three ticks' worth, plus
     the share of time in which the sampler was on a processor: what it disturbs, it cannot see.
 
     Args:
-        source: a trace with sampled edges, or part of one.
+        sampling: a trace with sampled edges, or part of one.
         covered: nanoseconds covered in each window of `edges`; shape (..., WINDOWS).
     """
-    shares = covered / np.maximum(np.diff(edges(source)), 1)
+    shares = covered / np.maximum(np.diff(edges(sampling)), 1)
     chance = _T_95 * shares.std(axis=-1, ddof=1) / np.sqrt(WINDOWS)
-    return np.asarray(np.maximum(chance, _RULE_OF_THREE / source.ticks) + source.disturbed)
+    return np.asarray(np.maximum(chance, _RULE_OF_THREE / sampling.ticks) + sampling.disturbed)
 
 
 def add_interval(
-    row: dict[str, object], name: str, source: Source | Part, covered: Int, gils: int = 1
+    row: dict[str, object], name: str, sampling: ObservedTrace | Sampling, covered: Int, gils: int = 1
 ) -> None:
     """Add ``_low`` and ``_high`` of the figures ``<name>_ns`` and ``<name>_share`` to a row.
 
     Args:
         row: where to add them.
         name: which figure.
-        source: a trace with sampled edges, or part of one.
+        sampling: a trace with sampled edges, or part of one.
         covered: nanoseconds covered in each window of `edges`, added up over GILs.
         gils: how many GILs.
     """
-    whole = source.wall * gils
-    half = float(half_widths(source, covered / gils))
+    whole = sampling.wall * gils
+    half = float(half_widths(sampling, covered / gils))
     share = float(covered.sum()) / max(whole, 1)
     for end, value in (("low", max(share - half, 0.0)), ("high", min(share + half, 1.0))):
         row[f"{name}_share_{end}"] = value
         row[f"{name}_ns_{end}"] = value * whole
 
 
-def wilson(source: Source, share: Floats, looks: Int) -> tuple[Floats, Floats]:
+def wilson(trace: ObservedTrace, share: Floats, looks: Int) -> tuple[Floats, Floats]:
     """Return the 95 % interval of shares seen in a number of looks each (Wilson 1927), widened as above.
 
     Looks at random instants about a period apart are taken as independent.
@@ -75,28 +81,28 @@ def wilson(source: Source, share: Floats, looks: Int) -> tuple[Floats, Floats]:
     n = np.maximum(looks, 1)
     middle = (share + _Z_95**2 / (2 * n)) / (1 + _Z_95**2 / n)
     half = _Z_95 / (1 + _Z_95**2 / n) * np.sqrt(share * (1 - share) / n + _Z_95**2 / (4 * n**2))
-    half = half + source.disturbed
+    half = half + trace.disturbed
     # Rounding must not put a share of none or all outside.
     low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def poisson(source: Source, mean: Floats, looks: Int) -> tuple[Floats, Floats]:
+def poisson(trace: ObservedTrace, mean: Floats, looks: Int) -> tuple[Floats, Floats]:
     """Return the 95 % interval of a mean number of threads seen in a number of looks each, widened as above.
 
     A number of threads that wait independently varies no more than a Poisson number of that mean, of which
     the square root of the mean over the looks is the error; a quarter of a look is added, as by Wilson.
     """
     n = np.maximum(looks, 1)
-    half = _Z_95 * np.sqrt(mean / n + _Z_95**2 / (4 * n**2)) + source.disturbed
+    half = _Z_95 * np.sqrt(mean / n + _Z_95**2 / (4 * n**2)) + trace.disturbed
     return np.maximum(mean - half, 0.0), mean + half
 
 
-def fairness(source: Source, run: Int, wait: Int) -> tuple[float, float]:
+def fairness(trace: ObservedTrace, run: Int, wait: Int) -> tuple[float, float]:
     """Return the 95 % interval of Jain's index, by block bootstrap (Künsch 1989) over windows of `edges`.
 
     Args:
-        source: a trace with sampled edges.
+        trace: a trace with sampled edges.
         run: nanoseconds by thread and window.
         wait: likewise.
     """
@@ -107,4 +113,4 @@ def fairness(source: Source, run: Int, wait: Int) -> tuple[float, float]:
     if not len(index):
         return float("nan"), float("nan")
     low, high = np.quantile(index, [0.025, 0.975])
-    return max(float(low) - source.disturbed, 0.0), min(float(high) + source.disturbed, 1.0)
+    return max(float(low) - trace.disturbed, 0.0), min(float(high) + trace.disturbed, 1.0)

@@ -12,12 +12,12 @@ import pandas as pd
 
 from gilscope.analysis.convoys import convoys
 from gilscope.analysis.gils import NO_SITE
-from gilscope.analysis.holds import late
+from gilscope.analysis.holds import unresponsive
 from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.analysis.jain import jains_index
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.overhead import overhead
 from gilscope.analysis.places import Places, labelled, places
-from gilscope.analysis.source import Source, of
 from gilscope.analysis.threads import threads
 from gilscope.tables.spans import group_sums
 from gilscope.units import duration, percent, printable
@@ -68,33 +68,33 @@ class Finding:
 class _Facts:
     """What the rules look at."""
 
-    source: Source
+    trace: ObservedTrace
     gil: pd.Series[Any]
     threads: pd.DataFrame
 
     @property
     def wall(self) -> int:
-        return max(self.source.wall, 1)
+        return max(self.trace.wall, 1)
 
     @property
     def interval(self) -> int:
         """The switch interval in force at the end, in nanoseconds."""
-        return int(self.source.interval_at(np.array([self.source.duration]))[0])
+        return int(self.trace.interval_at(np.array([self.trace.duration]))[0])
 
     @property
     def located(self) -> bool:
-        return len(self.source.table("sites")) > 0
+        return len(self.trace.table("sites")) > 0
 
     @functools.cached_property
     def places(self) -> Places:
-        return places(self.source, "line", "program")
+        return places(self.trace, "line", "program")
 
     def where(self, threads: Any) -> str:
         """Say at which line of the program threads held the GIL longest, where that is known."""
         if not self.located:
             return ""
         held = np.zeros(len(self.places), np.int64)
-        for gil in self.source.gils:
+        for gil in self.trace.gils:
             mine = np.isin(gil.runs.thread, np.asarray(threads))
             at = self.places.of(gil.runs.sites[mine])
             held += group_sums(at, gil.runs.duration[mine], len(held))
@@ -106,7 +106,7 @@ class _Facts:
         """Say where a hold ended, and from which line of the program, where that is known."""
         if not self.located or site == NO_SITE:
             return ""
-        inner = places(self.source, "line", "innermost")
+        inner = places(self.trace, "line", "innermost")
         at = labelled(inner, [inner.of_site[site]], brief=True)[0]
         own = labelled(self.places, [self.places.of_site[site]], brief=True)[0]
         return f"in {printable(at)}" + (f", called from {printable(own)}" if own != at else "")
@@ -118,7 +118,7 @@ class _Facts:
         """Threads that want the GIL nearly all their life, and keep it when they have it."""
         t = self.threads
         wanted = (t.run_ns + t.wait_ns) >= WANTS_GIL * t.life_ns
-        if self.source.exact:
+        if self.trace.exact:
             kept = t.run_ns >= KEEPS_GIL * self.interval * t.acquires.astype(float)
             return t[wanted & kept & (t.run_ns > 0)]
         return t[wanted & (t.run_ns > SEEN_RUNNING * self.wall)]
@@ -129,11 +129,11 @@ class _Facts:
         A thread's GIL is the one it ran with most: it may enter several interpreters.
         """
         busy = self.cpu_bound()
-        home, most = np.zeros((2, len(self.source.names)), np.int64)
-        for i, gil in enumerate(self.source.gils):
+        home, most = np.zeros((2, len(self.trace.names)), np.int64)
+        for i, gil in enumerate(self.trace.gils):
             ran = group_sums(gil.runs.thread, gil.runs.duration, len(home))
             home, most = np.where(ran > most, i, home), np.maximum(ran, most)
-        for i, gil in enumerate(self.source.gils):
+        for i, gil in enumerate(self.trace.gils):
             mine = busy[home[busy.thread.to_numpy(np.int64)] == i]
             if len(mine) > 1:
                 yield mine, gil.runs.total / self.wall
@@ -165,12 +165,12 @@ def findings(t: AnyTrace) -> pd.DataFrame:
         0
     """
     t = as_tables(t)
-    source, rows = of(t), threads(t)
+    trace, rows = observe(t), threads(t)
     active = rows[(rows.run_ns + rows.wait_ns) > 0]
     columns = list(Finding.__dataclass_fields__)
     if len(active) <= 1:
         return pd.DataFrame(columns=columns)
-    facts = _Facts(source, overhead(t).iloc[0], active)
+    facts = _Facts(trace, overhead(t).iloc[0], active)
     found = [finding for rule in _RULES for finding in rule(facts, t)]
     if not any(f.severity in ("medium", "high") for f in found):
         found += _not_the_gil(facts)
@@ -253,12 +253,12 @@ def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
 
 
 def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
-    h = late(t, facts.interval)
+    h = unresponsive(t, facts.interval)
     for who, group in h.groupby("thread", sort=False):
         lost = float(group.inflicted_ns.sum())
         if not facts.worth(lost):
             continue
-        name = printable(facts.source.names[int(str(who))])
+        name = printable(facts.trace.names[int(str(who))])
         times = "once" if len(group) == 1 else f"{len(group)} times"
         where = _also(facts.place(int(group["site"].fillna(NO_SITE).iloc[0])))
         yield Finding(
@@ -278,12 +278,12 @@ def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
 def _chatty(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
     g = facts.gil
     if (
-        not facts.source.exact
+        not facts.trace.exact
         or g.handoffs_per_s < MANY_HANDOFFS_PER_S
         or g.forced > MOSTLY_FORCED * g.handoffs
     ):
         return
-    lost = float(g.overhead_ns) - _stolen(facts.source)
+    lost = float(g.overhead_ns) - _stolen(facts.trace)
     if not facts.worth(lost):
         return
     yield Finding(
@@ -298,13 +298,13 @@ def _chatty(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
     )
 
 
-def _stolen(source: Source) -> float:
-    return float(sum(gil.gaps.lost[gil.gaps.steal].sum() for gil in source.gils))
+def _stolen(trace: ObservedTrace) -> float:
+    return float(sum(gil.gaps.lost[gil.gaps.steal].sum() for gil in trace.gils))
 
 
 def _steals(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
-    g, lost = facts.gil, _stolen(facts.source)
-    if not facts.source.exact or not facts.worth(lost) or g.steals < OFTEN_STOLEN * (g.steals + g.handoffs):
+    g, lost = facts.gil, _stolen(facts.trace)
+    if not facts.trace.exact or not facts.worth(lost) or g.steals < OFTEN_STOLEN * (g.steals + g.handoffs):
         return
     by = overhead(t, by="thread").sort_values("steals", ascending=False)
     yield Finding(
@@ -339,12 +339,12 @@ def _unfair(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
 
 
 def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
-    rows = facts.source.table("switch_intervals").to_pandas()
+    rows = facts.trace.table("switch_intervals").to_pandas()
     changed = rows[rows.source.isin(["call", "observed"])]
     if not len(changed):
         return
     first = changed.iloc[0]
-    before = int(facts.source.interval_at(np.array([first.time_ns - 1]))[0])
+    before = int(facts.trace.interval_at(np.array([first.time_ns - 1]))[0])
     yield Finding(
         "interval_changed",
         "medium" if not 1 / GREAT_CHANGE <= first.interval_ns / before <= GREAT_CHANGE else "low",
@@ -357,8 +357,8 @@ def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
 
 
 def _too_coarse(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
-    per_tick = float(facts.gil.handoffs) / facts.source.ticks
-    if facts.source.exact or per_tick < COARSE:
+    per_tick = float(facts.gil.handoffs) / facts.trace.ticks
+    if facts.trace.exact or per_tick < COARSE:
         return
     yield Finding(
         "too_coarse",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from gilscope.analysis.gils import NO_TIME
 from gilscope.analysis.inputs import AnyTrace
-from gilscope.analysis.source import of
+from gilscope.analysis.observed import observe
 from gilscope.tables.spans import Int
 
 _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns")
@@ -37,18 +37,18 @@ def handoffs(t: AnyTrace) -> pd.DataFrame:
         >>> len(gilscope.analysis.handoffs(t))
         0
     """
-    source = of(t)
-    time = {name: source.numbers("handoffs", name) for name in _TIMES}
-    out = {"interpreter": source.numbers("handoffs", "interpreter")}
+    trace = observe(t)
+    time = {name: trace.numbers("handoffs", name) for name in _TIMES}
+    out = {"interpreter": trace.numbers("handoffs", "interpreter")}
     for name in ("from_thread", "to_thread"):
-        ids = source.numbers("handoffs", name)
-        out |= {name: ids, f"{name}_name": source.labels(ids)}
+        ids = trace.numbers("handoffs", name)
+        out |= {name: ids, f"{name}_name": trace.labels(ids)}
     for name, values in time.items():
         out[name] = _nullable(values) if name in ("request_ns", "drop_request_ns") else values
-    forced = source.numbers("handoffs", "forced")
-    out["gap_ns"] = _nullable(source.numbers("handoffs", "gap_ns"))
+    forced = trace.numbers("handoffs", "forced")
+    out["gap_ns"] = _nullable(trace.numbers("handoffs", "gap_ns"))
     out["forced"] = pd.arrays.BooleanArray(forced == 1, forced == NO_TIME)
-    out["waiters"] = source.numbers("handoffs", "waiters")
+    out["waiters"] = trace.numbers("handoffs", "waiters")
     out["patience_ns"] = _between(time["request_ns"], time["drop_request_ns"])
     out["response_ns"] = _between(time["drop_request_ns"], time["release_ns"])
     out["wait_ns"] = _between(time["request_ns"], time["acquire_ns"])

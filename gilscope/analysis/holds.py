@@ -12,8 +12,8 @@ import pandas as pd
 from gilscope.analysis import estimates
 from gilscope.analysis.gils import MOST_CELLS, NO_SITE, NO_TIME, OPEN, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.places import Places, labelled, places
-from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
 from gilscope.tables.schema import RELEASES
 from gilscope.tables.spans import Int, group_sums, longest_first, overlaps
@@ -51,9 +51,9 @@ def holds(t: AnyTrace, over: float | None = None) -> pd.DataFrame:
         >>> int(gilscope.analysis.holds(t)["inflicted_ns"].sum())
         0
     """
-    source = of(t)
+    trace = observe(t)
     least = _nanoseconds(over)
-    parts = [_holds(source, gil, least) for gil in source.gils]
+    parts = [_holds(trace, gil, least) for gil in trace.gils]
     return parts[0] if len(parts) == 1 else _longest_first(pd.concat(parts, ignore_index=True))
 
 
@@ -69,21 +69,21 @@ def _longest_first(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("duration_ns", ascending=False, kind="stable", ignore_index=True)
 
 
-def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
+def _holds(trace: ObservedTrace, gil: Gil, least: int) -> pd.DataFrame:
     # Asked of holds in order of time, where searching is fast; then brought into order.
-    runs, overrun = gil.runs, overruns(source, gil)
+    runs, overrun = gil.runs, overruns(trace, gil)
     if least >= 0:
         longer = np.flatnonzero(runs.duration > least)
         runs, overrun = runs[longer], overrun[longer]
     inflicted = gil.waiting.within(runs.start, runs.end)
-    waiters = _waiters(source, gil, runs)
+    waiters = _waiters(trace, gil, runs)
     duration = runs.duration
     order = longest_first(duration)
     thread, overrun, site = runs.thread[order], overrun[order], runs.sites[order]
     return pd.DataFrame(
         {
             "thread": thread,
-            "thread_name": source.labels(thread),
+            "thread_name": trace.labels(thread),
             "interpreter": np.full(len(runs), gil.interpreter, np.int32),
             "start_ns": runs.at[order],
             "duration_ns": duration[order],
@@ -97,34 +97,34 @@ def _holds(source: Source, gil: Gil, least: int) -> pd.DataFrame:
     )
 
 
-def _waiters(source: Source, gil: Gil, runs: Spans) -> Int:
+def _waiters(trace: ObservedTrace, gil: Gil, runs: Spans) -> Int:
     """Return how many threads waited during each hold."""
-    if source.exact:
+    if trace.exact:
         # A wait ends in a hold of its own thread: none waits twice during another's.
         return gil.waiting.touched(runs.start, runs.end)
-    n = len(source.names)
+    n = len(trace.names)
     pairs = [np.zeros(0, np.int64)]
     for which, other, ns in overlaps(gil.waits.start, gil.waits.end, runs.start, runs.end):
         pairs.append(other[ns > 0] * n + gil.waits.thread[which[ns > 0]])
     return np.bincount(np.unique(np.concatenate(pairs)) // max(n, 1), minlength=len(runs))
 
 
-def overruns(source: Source, gil: Gil) -> Int:
+def overruns(trace: ObservedTrace, gil: Gil) -> Int:
     """Return how long each hold went on after its drop request; the hand-off that ended it tells.
 
     `NO_TIME` where it did not ask.
     """
     runs = gil.runs
     out = np.full(len(runs), NO_TIME, np.int64)
-    mine = np.flatnonzero(source.numbers("handoffs", "interpreter") == gil.interpreter)
-    asked = source.numbers("handoffs", "drop_request_ns")[mine]
+    mine = np.flatnonzero(trace.numbers("handoffs", "interpreter") == gil.interpreter)
+    asked = trace.numbers("handoffs", "drop_request_ns")[mine]
     if not (asked != NO_TIME).any():
         return out
-    release = source.numbers("handoffs", "release_ns")[mine]
-    key, nth, order = _ends(source, release, source.numbers("handoffs", "from_thread")[mine])
+    release = trace.numbers("handoffs", "release_ns")[mine]
+    key, nth, order = _ends(trace, release, trace.numbers("handoffs", "from_thread")[mine])
     ended = np.flatnonzero((runs.thread[1:] != runs.thread[:-1]) & (runs.release[:-1] != OPEN))
     # Of a hold that a hole touches this is no end, but an instant at which it went on: it finds nothing.
-    wanted, wanted_nth, ended_order = _ends(source, (runs.at + runs.duration)[ended], runs.thread[ended])
+    wanted, wanted_nth, ended_order = _ends(trace, (runs.at + runs.duration)[ended], runs.thread[ended])
     at = np.searchsorted(key, wanted, "left") + wanted_nth
     found = np.flatnonzero(at < len(key))
     found = found[(key[at[found]] == wanted[found]) & (nth[at[found]] == wanted_nth[found])]
@@ -133,26 +133,26 @@ def overruns(source: Source, gil: Gil) -> Int:
     return out
 
 
-def _ends(source: Source, end: Int, thread: Threads) -> tuple[Int, Int, Int]:
+def _ends(trace: ObservedTrace, end: Int, thread: Threads) -> tuple[Int, Int, Int]:
     """Return ends of holds as one number for time and thread, sorted; which of equal ones each is; the order.
 
     Where the number wraps around, it does so for hand-offs and holds alike. Stamps can be equal: then the
     order of rows tells which hold a hand-off ended.
     """
-    key = end * np.int64(len(source.names)) + thread
+    key = end * np.int64(len(trace.names)) + thread
     order = np.argsort(key, kind="stable")
     key = key[order]
     return key, np.arange(len(key)) - np.searchsorted(key, key, "left"), order
 
 
-def late(t: AnyTrace, interval_ns: int) -> pd.DataFrame:
+def unresponsive(t: AnyTrace, interval_ns: int) -> pd.DataFrame:
     """Return the rows of `holds` that did not let go when they were asked to, for a switch interval or more.
 
     Who is asked does so within microseconds, unless it is in a call that does not look.
     """
     h = holds(t, over=2 * interval_ns / 1e9)
-    deaf = h.overrun_ns >= interval_ns
-    return h[deaf.fillna(h.inflicted_ns > LONG * interval_ns * h.waiters).astype(bool)]
+    slow = h.overrun_ns >= interval_ns
+    return h[slow.fillna(h.inflicted_ns > LONG * interval_ns * h.waiters).astype(bool)]
 
 
 def blame(t: AnyTrace, by: Literal["thread", "line", "function", "file"] = "thread") -> pd.DataFrame:
@@ -183,22 +183,22 @@ def blame(t: AnyTrace, by: Literal["thread", "line", "function", "file"] = "thre
         >>> gilscope.analysis.blame(t).columns[-1]
         'free'
     """
-    source = of(t)
+    trace = observe(t)
     if by != "thread":
-        return _blame_places(source, places(source, by, "innermost"))
-    edges = estimates.edges(source)
-    windows = [(0, source.wall)] if source.exact else list(itertools.pairwise(edges.tolist()))
-    who = [(gil.waits.thread.astype(np.int64), gil.runs.thread.astype(np.int64)) for gil in source.gils]
-    matrix = _Matrix(source, who, len(windows), len(source.names))
+        return _blame_places(trace, places(trace, by, "innermost"))
+    edges = estimates.edges(trace)
+    windows = [(0, trace.wall)] if trace.exact else list(itertools.pairwise(edges.tolist()))
+    who = [(gil.waits.thread.astype(np.int64), gil.runs.thread.astype(np.int64)) for gil in trace.gils]
+    matrix = _Matrix(trace, who, len(windows), len(trace.names))
     for cells, (begin, end) in zip(matrix.cells, windows, strict=True):
         matrix.add(cells, int(begin), int(end))
-    return _blame_frame(source, matrix)
+    return _blame_frame(trace, matrix)
 
 
-def _blame_places(source: Source, found: Places) -> pd.DataFrame:
-    where = [(found.of(gil.waits.sites), found.of(gil.runs.sites)) for gil in source.gils]
-    matrix = _Matrix(source, where, 1, len(found))
-    matrix.add(matrix.cells[0], 0, source.wall)
+def _blame_places(trace: ObservedTrace, found: Places) -> pd.DataFrame:
+    where = [(found.of(gil.waits.sites), found.of(gil.runs.sites)) for gil in trace.gils]
+    matrix = _Matrix(trace, where, 1, len(found))
+    matrix.add(matrix.cells[0], 0, trace.wall)
     return pd.DataFrame(
         matrix.cells[0],
         index=pd.Index(labelled(found, matrix.waiters), name="waiter", dtype=object),
@@ -210,15 +210,15 @@ class _Matrix:
     """How long each of some keys waited during the holds of each other one.
 
     Args:
-        source: a trace.
+        trace: a trace.
         keys: of each of its GILs, the key of each wait and of each hold.
         layers: how many matrices there are to fill.
         n: keys are below this.
     """
 
-    def __init__(self, source: Source, keys: list[tuple[Int, Int]], layers: int, n: int) -> None:
-        self._gils, self._keys = source.gils, keys
-        pairs = list(zip(source.gils, keys, strict=True))
+    def __init__(self, trace: ObservedTrace, keys: list[tuple[Int, Int]], layers: int, n: int) -> None:
+        self._gils, self._keys = trace.gils, keys
+        pairs = list(zip(trace.gils, keys, strict=True))
         # Who waited, and who held the GIL meanwhile.
         waited = [wait[gil.waits.end > gil.waits.start] for gil, (wait, _) in pairs]
         held = [run[gil.waiting.within(gil.runs.start, gil.runs.end) > 0] for gil, (_, run) in pairs]
@@ -252,13 +252,13 @@ class _Matrix:
         cells[:, -1] += left  # while nobody held it
 
 
-def _blame_frame(source: Source, matrix: _Matrix) -> pd.DataFrame:
+def _blame_frame(trace: ObservedTrace, matrix: _Matrix) -> pd.DataFrame:
     columns: list[object] = [*matrix.holders.tolist(), "free"]
     index = pd.Index(matrix.waiters, name="waiter")
     frame = pd.DataFrame(matrix.cells.sum(axis=0), index=index, columns=pd.Index(columns, dtype=object))
-    if source.exact:
+    if trace.exact:
         return frame
-    half = estimates.half_widths(source, np.moveaxis(matrix.cells, 0, -1)) * source.wall
+    half = estimates.half_widths(trace, np.moveaxis(matrix.cells, 0, -1)) * trace.wall
     for i, name in enumerate(columns):
         frame[f"{name}_low"] = np.maximum(frame[name] - half[:, i], 0.0)
         frame[f"{name}_high"] = frame[name] + half[:, i]

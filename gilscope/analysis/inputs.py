@@ -43,7 +43,7 @@ AnyTrace: TypeAlias = "HasTables | Tables | AnyTable | Mapping[str, AnyTable] | 
 
 
 def as_tables(trace: AnyTrace) -> Tables:
-    """Return the tables that a helper computes on; see `of`."""
+    """Return the tables that a helper computes on; see `gilscope.analysis.observed.observe`."""
     if isinstance(trace, Tables):
         return trace
     if isinstance(trace, str | os.PathLike):

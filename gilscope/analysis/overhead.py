@@ -13,7 +13,7 @@ import pandas as pd
 from gilscope.analysis import estimates
 from gilscope.analysis.gils import Gil, Threads
 from gilscope.analysis.inputs import AnyTrace
-from gilscope.analysis.source import Source, of
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Floats, Int, Mask, group_quantiles, group_sums
 
@@ -31,21 +31,21 @@ class Changes:
     forced: Mask
 
 
-def changes(source: Source, gil: Gil) -> Changes:
+def changes(trace: ObservedTrace, gil: Gil) -> Changes:
     """Return the hand-offs of a GIL; none of a trace with sampled edges, which does not see them all."""
-    acquire, release = (source.numbers("handoffs", c) for c in ("acquire_ns", "release_ns"))
-    mine: Any = slice(None if source.exact else 0)
-    if source.exact and (len(source.gils) > 1 or source.lost_ns):
-        inside = source.numbers("handoffs", "interpreter") == gil.interpreter
-        mine = np.flatnonzero(inside & ~source.in_hole(acquire))
-    acquire, release = source.observed(acquire[mine]), source.observed(release[mine])
-    gap = source.numbers("handoffs", "gap_ns")[mine]
-    counts = (source.numbers("handoffs", "waiters")[mine] > 0) & (acquire - release == gap)
+    acquire, release = (trace.numbers("handoffs", c) for c in ("acquire_ns", "release_ns"))
+    mine: Any = slice(None if trace.exact else 0)
+    if trace.exact and (len(trace.gils) > 1 or trace.lost_ns):
+        inside = trace.numbers("handoffs", "interpreter") == gil.interpreter
+        mine = np.flatnonzero(inside & ~trace.in_hole(acquire))
+    acquire, release = trace.observed(acquire[mine]), trace.observed(release[mine])
+    gap = trace.numbers("handoffs", "gap_ns")[mine]
+    counts = (trace.numbers("handoffs", "waiters")[mine] > 0) & (acquire - release == gap)
     return Changes(
-        to=source.numbers("handoffs", "to_thread")[mine],
+        to=trace.numbers("handoffs", "to_thread")[mine],
         acquire=acquire,
         gap=np.where(counts, gap, -1),
-        forced=source.numbers("handoffs", "forced")[mine] == 1,
+        forced=trace.numbers("handoffs", "forced")[mine] == 1,
     )
 
 
@@ -136,21 +136,21 @@ def overhead(t: AnyTrace, by: Literal["thread", "interpreter"] | float | None = 
         >>> bool(o.held_ns + o.free_ns == o.wall_ns)
         True
     """
-    source = of(t)
+    trace = observe(t)
     if by == "thread":
-        frame = _by_thread(source)
+        frame = _by_thread(trace)
     elif by == "interpreter":
-        frame = pd.concat([_by_gil(source, [gil]) for gil in source.gils], ignore_index=True)
-        frame.insert(0, "interpreter", [gil.interpreter for gil in source.gils])
+        frame = pd.concat([_by_gil(trace, [gil]) for gil in trace.gils], ignore_index=True)
+        frame.insert(0, "interpreter", [gil.interpreter for gil in trace.gils])
     elif by is None:
-        frame = _by_gil(source, source.gils).assign(lost_ns=source.lost_ns)
+        frame = _by_gil(trace, trace.gils).assign(lost_ns=trace.lost_ns)
     else:
         if isinstance(by, str):
             raise OptionError(f"expected 'thread', 'interpreter', a number of seconds or None, got {by!r}")
-        edges = window_edges(source, by)
-        frame = by_window(source, edges)
+        edges = window_edges(trace, by)
+        frame = by_window(trace, edges)
         frame.insert(0, "start_ns", edges[:-1])
-    return frame if source.exact else _without_events(frame)
+    return frame if trace.exact else _without_events(frame)
 
 
 def _without_events(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,8 +160,8 @@ def _without_events(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _of_gil(source: Source, gil: Gil) -> Figures:
-    c, free = changes(source, gil), gil.gaps
+def _of_gil(trace: ObservedTrace, gil: Gil) -> Figures:
+    c, free = changes(trace, gil), gil.gaps
 
     def one(n: Any) -> Int:
         return np.array([n], np.int64)
@@ -178,60 +178,60 @@ def _of_gil(source: Source, gil: Gil) -> Figures:
     )
 
 
-def _by_gil(source: Source, gils: list[Gil]) -> pd.DataFrame:
-    wall = np.array([source.wall])
-    figures = functools.reduce(Figures.and_of, (_of_gil(source, gil) for gil in gils))
+def _by_gil(trace: ObservedTrace, gils: list[Gil]) -> pd.DataFrame:
+    wall = np.array([trace.wall])
+    figures = functools.reduce(Figures.and_of, (_of_gil(trace, gil) for gil in gils))
     frame = figures.frame(wall)
-    if source.exact:
+    if trace.exact:
         return frame
-    switches = int(source.metadata.get("switches", 0))
+    switches = int(trace.metadata.get("switches", 0))
     frame["handoffs"], frame["handoffs_per_s"] = switches, per_second(np.array([switches]), wall)
-    return frame.assign(**_intervals(source, gils)).astype({"handoffs": "Int64"})
+    return frame.assign(**_intervals(trace, gils)).astype({"handoffs": "Int64"})
 
 
-def _intervals(source: Source, gils: list[Gil]) -> dict[str, object]:
+def _intervals(trace: ObservedTrace, gils: list[Gil]) -> dict[str, object]:
     """Return the 95 % intervals of the estimates of one row."""
-    at = estimates.edges(source)
+    at = estimates.edges(trace)
     held = np.sum([np.diff(gil.held.until(at)) for gil in gils], axis=0)
     lost = np.sum([np.diff(gil.gaps.lost_until(at)) for gil in gils], axis=0)
     waited = np.sum([np.diff(gil.waiting.until(at)) for gil in gils], axis=0)
     row: dict[str, object] = {}
     for word, ns in (("held", held), ("free", np.diff(at) * len(gils) - held), ("overhead", lost)):
-        estimates.add_interval(row, word, source, ns, gils=len(gils))
-    half, mean = float(estimates.half_widths(source, waited)), float(waited.sum()) / max(source.wall, 1)
+        estimates.add_interval(row, word, trace, ns, gils=len(gils))
+    half, mean = float(estimates.half_widths(trace, waited)), float(waited.sum()) / max(trace.wall, 1)
     return row | {"mean_waiters_low": max(mean - half, 0.0), "mean_waiters_high": mean + half}
 
 
-def _by_thread(source: Source) -> pd.DataFrame:
-    n = len(source.names)
-    figures = functools.reduce(Figures.and_of, (_of_threads(source, gil, n) for gil in source.gils))
-    frame = figures.frame(np.array([source.wall])).assign(mean_waiters=np.nan)
-    if not source.exact:
+def _by_thread(trace: ObservedTrace) -> pd.DataFrame:
+    n = len(trace.names)
+    figures = functools.reduce(Figures.and_of, (_of_threads(trace, gil, n) for gil in trace.gils))
+    frame = figures.frame(np.array([trace.wall])).assign(mean_waiters=np.nan)
+    if not trace.exact:
         frame["handoffs"], frame["handoffs_per_s"] = pd.NA, np.nan
-        frame = _held_by(source, frame)
+        frame = _held_by(trace, frame)
     frame.insert(0, "thread", np.arange(n))
-    frame.insert(1, "thread_name", source.names)
-    took = np.bincount(np.concatenate([gil.runs.thread for gil in source.gils]), minlength=n) > 0
+    frame.insert(1, "thread_name", trace.names)
+    took = np.bincount(np.concatenate([gil.runs.thread for gil in trace.gils]), minlength=n) > 0
     return frame[took].reset_index(drop=True)
 
 
-def _held_by(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
+def _held_by(trace: ObservedTrace, frame: pd.DataFrame) -> pd.DataFrame:
     """Keep of each thread's part what samples can tell, which is how long it held the GIL."""
-    at = estimates.edges(source)
-    per_gil = [[np.diff(c.until(at)) for c in source.coverages(gil.runs)] for gil in source.gils]
+    at = estimates.edges(trace)
+    per_gil = [[np.diff(c.until(at)) for c in trace.coverages(gil.runs)] for gil in trace.gils]
     covered = np.sum(np.array(per_gil, np.int64).reshape(len(per_gil), -1, estimates.WINDOWS), axis=0)
-    half = estimates.half_widths(source, covered)
-    share = covered.sum(axis=1) / max(source.wall, 1)
-    frame["wall_ns"], frame["held_share"] = source.wall, share
+    half = estimates.half_widths(trace, covered)
+    share = covered.sum(axis=1) / max(trace.wall, 1)
+    frame["wall_ns"], frame["held_share"] = trace.wall, share
     for end, value in (("low", np.maximum(share - half, 0.0)), ("high", np.minimum(share + half, 1.0))):
-        frame[f"held_share_{end}"], frame[f"held_ns_{end}"] = value, value * source.wall
+        frame[f"held_share_{end}"], frame[f"held_ns_{end}"] = value, value * trace.wall
     frame[["free_share", "overhead_share"]] = np.nan
     unknown = frame[["free_ns", "overhead_ns"]].astype("Int64").mask(np.ones((len(frame), 2), np.bool_))
     return frame.assign(**{name: unknown[name] for name in unknown})
 
 
-def _of_threads(source: Source, gil: Gil, n: int) -> Figures:
-    c, free = changes(source, gil), gil.gaps
+def _of_threads(trace: ObservedTrace, gil: Gil, n: int) -> Figures:
+    c, free = changes(trace, gil), gil.gaps
     came = free.by >= 0
     held = group_sums(gil.runs.thread, gil.runs.duration, n)
     before = group_sums(free.by[came], (free.end - free.start)[came], n)
@@ -247,7 +247,7 @@ def _of_threads(source: Source, gil: Gil, n: int) -> Figures:
     )
 
 
-def window_edges(source: Source, seconds: float) -> Int:
+def window_edges(trace: ObservedTrace, seconds: float) -> Int:
     """Return the edges of windows of a length, the last one cut, in nanoseconds of the trace.
 
     Raises:
@@ -256,45 +256,45 @@ def window_edges(source: Source, seconds: float) -> Int:
     if isinstance(seconds, bool) or not isinstance(seconds, Real):
         raise OptionError(f"expected a number of seconds, got {seconds!r}")
     step = round(seconds * 1e9) if 0 < seconds < 1e9 else 0
-    if step < 1 or source.duration / step > _MOST_WINDOWS:
+    if step < 1 or trace.duration / step > _MOST_WINDOWS:
         raise OptionError(
-            f"a window of {seconds!r} s cannot be used on a trace of {source.duration / 1e9:g} s: expected a "
+            f"a window of {seconds!r} s cannot be used on a trace of {trace.duration / 1e9:g} s: expected a "
             f"length above zero that makes at most {_MOST_WINDOWS} windows"
         )
-    starts = np.arange(0, max(source.duration, 1), step, dtype=np.int64)
-    return np.concatenate((starts, np.array([source.duration])))
+    starts = np.arange(0, max(trace.duration, 1), step, dtype=np.int64)
+    return np.concatenate((starts, np.array([trace.duration])))
 
 
-def window_of_ticks(source: Source, edges: Int) -> Int:
+def window_of_ticks(trace: ObservedTrace, edges: Int) -> Int:
     """Return the number of the window into which each tick falls; what it says is of the time before."""
-    ticks = np.searchsorted(edges[1:], source.numbers("samples", "time_ns"), "left")
+    ticks = np.searchsorted(edges[1:], trace.numbers("samples", "time_ns"), "left")
     return np.minimum(ticks, len(edges) - 2)
 
 
-def by_window(source: Source, edges: Int) -> pd.DataFrame:
+def by_window(trace: ObservedTrace, edges: Int) -> pd.DataFrame:
     """Return the columns of `overhead`, a row per window between edges in nanoseconds of the trace."""
-    at = source.observed(edges)
+    at = trace.observed(edges)
     n = len(at) - 1
-    figures = functools.reduce(Figures.and_of, (_of_windows(source, gil, at) for gil in source.gils))
+    figures = functools.reduce(Figures.and_of, (_of_windows(trace, gil, at) for gil in trace.gils))
     with np.errstate(divide="ignore", invalid="ignore"):
         frame = figures.frame(np.diff(at))
-        if not source.exact:
-            ticks = window_of_ticks(source, edges)
-            switches = group_sums(ticks, source.numbers("samples", "switches"), n)
+        if not trace.exact:
+            ticks = window_of_ticks(trace, edges)
+            switches = group_sums(ticks, trace.numbers("samples", "switches"), n)
             frame["handoffs"] = switches
             frame["handoffs_per_s"] = per_second(switches, np.diff(at))
             looks = np.bincount(ticks, minlength=n)
             for word in ("held", "free", "overhead"):
-                low, high = estimates.wilson(source, frame[f"{word}_share"].to_numpy(), looks)
+                low, high = estimates.wilson(trace, frame[f"{word}_share"].to_numpy(), looks)
                 frame[f"{word}_share_low"], frame[f"{word}_share_high"] = low, high
                 frame[f"{word}_ns_low"], frame[f"{word}_ns_high"] = low * figures.wall, high * figures.wall
-            low, high = estimates.poisson(source, frame["mean_waiters"].to_numpy(np.float64), looks)
+            low, high = estimates.poisson(trace, frame["mean_waiters"].to_numpy(np.float64), looks)
             frame["mean_waiters_low"], frame["mean_waiters_high"] = low, high
     return frame.astype({"handoffs": "Int64"})
 
 
-def _of_windows(source: Source, gil: Gil, at: Int) -> Figures:
-    c, free, n = changes(source, gil), gil.gaps, len(at) - 1
+def _of_windows(trace: ObservedTrace, gil: Gil, at: Int) -> Figures:
+    c, free, n = changes(trace, gil), gil.gaps, len(at) - 1
     inner = at[1:-1]
     return Figures(
         wall=np.diff(at),

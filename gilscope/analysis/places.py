@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gilscope.analysis.gils import NO_SITE
-from gilscope.analysis.source import Source
+from gilscope.analysis.observed import ObservedTrace
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Int
 from gilscope.units import short_path
@@ -49,13 +49,13 @@ class Places:
         return self.of_site[sites]
 
 
-def sites_of(source: Source) -> pa.Table:
+def sites_of(trace: ObservedTrace) -> pa.Table:
     """Return the table ``sites``.
 
     Raises:
         OptionError: the trace has none.
     """
-    table = source.table("sites")
+    table = trace.table("sites")
     if not len(table):
         raise OptionError(
             "this trace does not say where in the program the GIL was let go; record it with exact edges "
@@ -64,11 +64,11 @@ def sites_of(source: Source) -> pa.Table:
     return table
 
 
-def places(source: Source, by: str, frame: str) -> Places:
+def places(trace: ObservedTrace, by: str, frame: str) -> Places:
     """Return the places in a trace.
 
     Args:
-        source: the trace.
+        trace: the trace.
         by: what makes a place: see `By`.
         frame: which frame of a stack names it: the innermost, or the innermost one of the program itself,
             outside the libraries.
@@ -79,7 +79,7 @@ def places(source: Source, by: str, frame: str) -> Places:
     for name, value, allowed in (("by", by, get_args(By)), ("frame", frame, get_args(Frame))):
         if value not in allowed:
             raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-    sites = sites_of(source).to_pandas()
+    sites = sites_of(trace).to_pandas()
     key = sites[_COLUMNS[by]]
     place, _ = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).fillna("")))
     _, first = np.unique(place, return_index=True)
@@ -89,16 +89,16 @@ def places(source: Source, by: str, frame: str) -> Places:
     if by == "file":
         names["function"] = None
     if frame == "program":
-        place = place[_of_program(source, sites)]
+        place = place[_of_program(trace, sites)]
     nowhere = pd.DataFrame({"function": [NOT_KNOWN], "file": [None], "line": [None]})
     names = pd.concat([names.astype(object), nowhere.astype(object)], ignore_index=True)
     names = names.astype({"line": "Int32"})
     return Places(names, np.concatenate((place.astype(np.int64), [len(names) - 1])))
 
 
-def _of_program(source: Source, sites: pd.DataFrame) -> Int:
+def _of_program(trace: ObservedTrace, sites: pd.DataFrame) -> Int:
     """Return for each site the innermost caller that is no library's, the site itself among them."""
-    libraries = tuple(f"{path}/" for path in source.metadata.get("library_paths", ()))
+    libraries = tuple(f"{path}/" for path in trace.metadata.get("library_paths", ()))
     file = sites["file"].fillna("").to_numpy(object)
     own = [bool(f) and not f.startswith(("<frozen ", *libraries)) for f in file]
     parent = sites["parent"].fillna(NO_SITE).astype(np.int64).tolist()

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis.gils import FORCED, NO_SITE, NO_TIME, VOLUNTARY, Gil
-from gilscope.analysis.holds import late, overruns
+from gilscope.analysis.holds import overruns, unresponsive
 from gilscope.analysis.inputs import AnyTrace
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.places import By, Frame, labelled, places
-from gilscope.analysis.source import Source, of
 from gilscope.tables.spans import Int, Mask, group_quantiles, group_sums, overlaps
 
 _SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns", "overhead_ns")
@@ -55,20 +55,21 @@ def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFr
         >>> list(gilscope.analysis.sites(t).columns[:4])
         ['function', 'file', 'line', 'held_ns']
     """
-    source = of(t)
-    where = places(source, by, frame)
+    trace = observe(t)
+    where = places(trace, by, frame)
     sums = {name: np.zeros(len(where), np.int64) for name in _SUMS}
-    victims = np.zeros((len(where), len(source.names)), np.int64)
+    victims = np.zeros((len(where), len(trace.names)), np.int64)
     response = []
-    for gil in source.gils:
+    for gil in trace.gils:
         place = where.of(gil.runs.sites)
         _add(sums, gil, place)
         _add_victims(victims, gil, place)
-        late = overruns(source, gil)
-        response.append(np.stack((place[late != NO_TIME], late[late != NO_TIME])))
+        overrun = overruns(trace, gil)
+        asked = overrun != NO_TIME
+        response.append(np.stack((place[asked], overrun[asked])))
     found = where.names.assign(**sums)
     found = found.assign(**_responses(np.concatenate(response, axis=1), len(where)))
-    found = found.assign(**_worst(source, victims))
+    found = found.assign(**_worst(trace, victims))
     found = found[found["holds"] > 0]
     return found.sort_values(["inflicted_ns", "held_ns"], ascending=False, kind="stable", ignore_index=True)
 
@@ -101,13 +102,13 @@ def _responses(response: Int, n: int) -> dict[str, Any]:
     return {"response_p50_ns": quantiles[:, 0], "response_max_ns": quantiles[:, 1]}
 
 
-def _worst(source: Source, victims: Int) -> dict[str, Any]:
+def _worst(trace: ObservedTrace, victims: Int) -> dict[str, Any]:
     thread = victims.argmax(axis=1) if victims.shape[1] else np.zeros(len(victims), np.int64)
     ns = victims[np.arange(len(victims)), thread] if victims.shape[1] else thread
     thread = np.where(ns > 0, thread, -1)
     return {
         "victim": pd.arrays.IntegerArray(thread.astype(np.int32), thread < 0),
-        "victim_name": source.labels(thread),
+        "victim_name": trace.labels(thread),
         "victim_ns": pd.arrays.IntegerArray(ns, thread < 0),
     }
 
@@ -138,10 +139,10 @@ def keeps_gil(t: AnyTrace) -> pd.DataFrame:
         >>> len(gilscope.analysis.keeps_gil(t))
         0
     """
-    source = of(t)
-    interval = int(source.interval_at(np.array([source.duration]))[0])
-    called, program = places(source, "line", "innermost"), places(source, "line", "program")
-    h = late(t, interval)
+    trace = observe(t)
+    interval = int(trace.interval_at(np.array([trace.duration]))[0])
+    called, program = places(trace, "line", "innermost"), places(trace, "line", "program")
+    h = unresponsive(t, interval)
     site = h["site"].fillna(NO_SITE).to_numpy(np.int32)
     by = {"place": called.of(site), "from": program.of(site)}
     rows = h.assign(**by).groupby(["place", "from"], sort=False)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gilscope.analysis.gils import FORCED, NO_TIME, Gil
 from gilscope.analysis.inputs import AnyTrace
-from gilscope.analysis.source import Source, of
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Floats, Int, Mask
 
@@ -56,10 +56,10 @@ def switch_interval(t: AnyTrace, intervals: Sequence[float] | None = None) -> pd
     for value in asked:
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1e9:
             raise OptionError(f"a switch interval is a number of seconds above zero, not {value!r}")
-    source = of(t)
-    in_force = int(source.interval_at(np.array([source.duration]))[0])
+    trace = observe(t)
+    in_force = int(trace.interval_at(np.array([trace.duration]))[0])
     ladder = sorted({round(value * 1e9) for value in asked} | {in_force})
-    parts = [_Waiting(source, gil) for gil in source.gils] if source.exact else []
+    parts = [_Waiting(trace, gil) for gil in trace.gils] if trace.exact else []
     rows = [_add_up([part.with_interval(ns, in_force) for part in parts], ns) for ns in ladder if parts]
     columns = ["interval_ns", "in_force", "wait_ns", "patience_ns", "response_ns", "gap_ns", "voluntary_ns"]
     frame = pd.DataFrame(rows, columns=[*columns, "saved_ns", "handoffs", "overhead_ns"])
@@ -76,18 +76,18 @@ def _add_up(parts: list[dict[str, float]], interval: int) -> dict[str, Any]:
 class _Waiting:
     """The waits of one GIL, taken apart."""
 
-    def __init__(self, source: Source, gil: Gil) -> None:
+    def __init__(self, trace: ObservedTrace, gil: Gil) -> None:
         columns = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
-        values = [source.numbers("handoffs", name) for name in columns]
-        mine = source.numbers("handoffs", "interpreter") == gil.interpreter
-        mine &= _is_known(source, np.where(values[0] == NO_TIME, values[2], values[0]), values[3])
+        values = [trace.numbers("handoffs", name) for name in columns]
+        mine = trace.numbers("handoffs", "interpreter") == gil.interpreter
+        mine &= _is_known(trace, np.where(values[0] == NO_TIME, values[2], values[0]), values[3])
         request, drop, release, acquire, gap = (v[mine] for v in values)
         asked = (drop != NO_TIME) & (request != NO_TIME)
-        self.interval = source.interval_at(request[asked])
+        self.interval = trace.interval_at(request[asked])
         self.patience = (drop - request)[asked]
         self.response = (release - drop)[asked]
         self.gap = gap[asked]
-        self.taking_turns = _forced_out(source, gil, acquire[asked])
+        self.taking_turns = _forced_out(trace, gil, acquire[asked])
         self.voluntary, self.voluntary_gap = _others(request, acquire, gap, asked)
         self.handoffs = len(request)
         self.overhead = int(gil.gaps.lost.sum())
@@ -124,19 +124,19 @@ class _Waiting:
         return float(np.median(values)) if len(values) else 0.0
 
 
-def _is_known(source: Source, begin: Int, end: Int) -> Mask:
+def _is_known(trace: ObservedTrace, begin: Int, end: Int) -> Mask:
     """Tell between which instants nothing was lost."""
-    if not source.lost_ns:
+    if not trace.lost_ns:
         return np.ones(len(begin), np.bool_)
-    whole = source.observed(end) - source.observed(begin) == end - begin
-    return np.asarray(whole & ~source.in_hole(end))
+    whole = trace.observed(end) - trace.observed(begin) == end - begin
+    return np.asarray(whole & ~trace.in_hole(end))
 
 
-def _forced_out(source: Source, gil: Gil, acquire: Int) -> Mask:
+def _forced_out(trace: ObservedTrace, gil: Gil, acquire: Int) -> Mask:
     """Tell of each hand-off whether the new holder's hold ended by force, too."""
     if not len(gil.runs):
         return np.zeros(len(acquire), np.bool_)
-    hold = np.searchsorted(gil.runs.start, source.observed(acquire), "right") - 1
+    hold = np.searchsorted(gil.runs.start, trace.observed(acquire), "right") - 1
     return np.asarray(gil.runs.release[np.maximum(hold, 0)] == FORCED)
 
 

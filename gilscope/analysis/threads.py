@@ -12,8 +12,8 @@ import pandas as pd
 from gilscope.analysis import estimates
 from gilscope.analysis.gils import FORCED, Spans, behind_one_another
 from gilscope.analysis.inputs import AnyTrace
-from gilscope.analysis.regions import Within
-from gilscope.analysis.source import Source, of
+from gilscope.analysis.observed import ObservedTrace, observe
+from gilscope.analysis.regionclock import RegionClock
 from gilscope.tables.spans import Floats, Int, group_quantiles, group_sums
 
 _QUANTILES = {"wait_p50_ns": 0.5, "wait_p90_ns": 0.9, "wait_p99_ns": 0.99, "wait_max_ns": 1.0}
@@ -26,7 +26,7 @@ class _Lives:
     """The lives that are told of: of all threads, or as far as they lie within regions.
 
     ``life`` is in nanoseconds, by thread number; -1 for threads that are not told of. ``runs`` and ``waits``
-    are as long as they lie within, and what counts ``runs_begun`` and ``waits_begun``. ``parts`` are what
+    are as long as they lie within, and what counts ``runs_begun`` and ``waits_begun``. ``samplings`` are what
     estimates need of each thread told of.
     """
 
@@ -36,7 +36,7 @@ class _Lives:
     runs_begun: Spans
     waits_begun: Spans
     cpu: Int
-    parts: Sequence[Source | estimates.Part]
+    samplings: Sequence[ObservedTrace | estimates.Sampling]
 
 
 def threads(t: AnyTrace, region: str | None = None) -> pd.DataFrame:
@@ -82,18 +82,18 @@ def threads(t: AnyTrace, region: str | None = None) -> pd.DataFrame:
         >>> bool(gilscope.analysis.threads(t, region="sum")["life_ns"].item() < main.life_ns)
         True
     """
-    source = of(t)
-    lives = _whole(source) if region is None else _within(source, region)
-    frame = _figures(source, lives)
-    return frame if source.exact else _estimated(frame, source, lives)
+    trace = observe(t)
+    lives = _whole(trace) if region is None else _within(trace, region)
+    frame = _figures(trace, lives)
+    return frame if trace.exact else _estimated(frame, trace, lives)
 
 
-def _figures(source: Source, lives: _Lives) -> pd.DataFrame:
-    n = len(source.names)
+def _figures(trace: ObservedTrace, lives: _Lives) -> pd.DataFrame:
+    n = len(trace.names)
     known = np.flatnonzero(lives.life >= 0)
     life, run, wait = lives.life, _sums(lives.runs, n), _sums(lives.waits, n)
     times = {"life": life, "run": run, "wait": wait, "off": life - run - wait}
-    out: dict[str, Any] = {"thread": known, "thread_name": [source.names[i] for i in known]}
+    out: dict[str, Any] = {"thread": known, "thread_name": [trace.names[i] for i in known]}
     out |= {f"{word}_ns": ns[known] for word, ns in times.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
         for word in ("run", "wait", "off"):
@@ -108,28 +108,28 @@ def _figures(source: Source, lives: _Lives) -> pd.DataFrame:
     return frame
 
 
-def _whole(source: Source) -> _Lives:
-    n = len(source.names)
-    runs, waits = _all(source, "runs"), _all(source, "waits")
-    first, last = _bounds(source, runs, waits)
+def _whole(trace: ObservedTrace) -> _Lives:
+    n = len(trace.names)
+    runs, waits = _all(trace, "runs"), _all(trace, "waits")
+    first, last = _bounds(trace, runs, waits)
     life = np.where(last < 0, -1, np.maximum(last - first, _sums(runs, n) + _sums(waits, n)))
-    return _Lives(life, runs, waits, runs, waits, _cpu(source), [source] * int(np.count_nonzero(life >= 0)))
+    return _Lives(life, runs, waits, runs, waits, _cpu(trace), [trace] * int(np.count_nonzero(life >= 0)))
 
 
-def _within(source: Source, region: str) -> _Lives:
-    within, unknown = Within(source, region), np.full(len(source.names), -1, np.int64)
-    all_runs, all_waits = _all(source, "runs"), _all(source, "waits")
-    runs, runs_begin = within.spans(all_runs)
-    waits, waits_begin = within.spans(all_waits)
-    parts = [within.part(who) for who in within.threads.tolist()]
+def _within(trace: ObservedTrace, region: str) -> _Lives:
+    clock, unknown = RegionClock(trace, region), np.full(len(trace.names), -1, np.int64)
+    all_runs, all_waits = _all(trace, "runs"), _all(trace, "waits")
+    runs, runs_begin = clock.spans(all_runs)
+    waits, waits_begin = clock.spans(all_waits)
+    samplings = [clock.sampling(thread) for thread in clock.threads.tolist()]
     life = unknown.copy()
-    life[within.threads] = [part.wall for part in parts]
-    return _Lives(life, runs, waits, all_runs[runs_begin], all_waits[waits_begin], unknown, parts)
+    life[clock.threads] = [sampling.wall for sampling in samplings]
+    return _Lives(life, runs, waits, all_runs[runs_begin], all_waits[waits_begin], unknown, samplings)
 
 
-def _all(source: Source, which: Literal["runs", "waits"]) -> Spans:
+def _all(trace: ObservedTrace, which: Literal["runs", "waits"]) -> Spans:
     """Return the spans of every GIL behind one another."""
-    parts = [gil.runs if which == "runs" else gil.waits for gil in source.gils]
+    parts = [gil.runs if which == "runs" else gil.waits for gil in trace.gils]
     return parts[0] if len(parts) == 1 else behind_one_another(parts)
 
 
@@ -137,14 +137,14 @@ def _sums(spans: Spans, n: int) -> Int:
     return group_sums(spans.thread, spans.duration, n)
 
 
-def _bounds(source: Source, runs: Spans, waits: Spans) -> tuple[Int, Int]:
+def _bounds(trace: ObservedTrace, runs: Spans, waits: Spans) -> tuple[Int, Int]:
     """Return when each thread was first and last seen, in observed nanoseconds; -1 where it never was."""
-    n = len(source.names)
-    first, last = np.full(n, source.wall, np.int64), np.full(n, -1, np.int64)
-    rows = source.numbers("threads", "thread")
+    n = len(trace.names)
+    first, last = np.full(n, trace.wall, np.int64), np.full(n, -1, np.int64)
+    rows = trace.numbers("threads", "thread")
     for column, at in (("first_ns", first), ("last_ns", last)):
-        values = source.numbers("threads", column)
-        at[rows] = np.where(values < 0, at[rows], source.observed(np.maximum(values, 0)))
+        values = trace.numbers("threads", column)
+        at[rows] = np.where(values < 0, at[rows], trace.observed(np.maximum(values, 0)))
     for spans in (runs, waits):
         np.minimum.at(first, spans.thread, spans.start)
         np.maximum.at(last, spans.thread, spans.end)
@@ -167,24 +167,24 @@ def _quantiles(waits: Spans, n: int) -> Floats:
     return group_quantiles(waits.thread, waits.duration, n, list(_QUANTILES.values()))
 
 
-def _cpu(source: Source) -> Int:
-    cpu = np.full(len(source.names), -1, np.int64)
-    cpu[source.numbers("threads", "thread")] = source.numbers("threads", "cpu_ns")
+def _cpu(trace: ObservedTrace) -> Int:
+    cpu = np.full(len(trace.names), -1, np.int64)
+    cpu[trace.numbers("threads", "thread")] = trace.numbers("threads", "cpu_ns")
     return cpu
 
 
-def _estimated(frame: pd.DataFrame, source: Source, lives: _Lives) -> pd.DataFrame:
+def _estimated(frame: pd.DataFrame, trace: ObservedTrace, lives: _Lives) -> pd.DataFrame:
     """Give estimates their intervals, and drop what samples cannot tell."""
-    runs, waits = (source.coverages(s) for s in (lives.runs, lives.waits))
+    runs, waits = (trace.coverages(s) for s in (lives.runs, lives.waits))
     rows: list[dict[str, Any]] = []
-    for figures, part in zip(frame.to_dict("records"), lives.parts, strict=True):
-        who, row, at = figures["thread"], dict(figures), estimates.edges(part)
+    for figures, sampling in zip(frame.to_dict("records"), lives.samplings, strict=True):
+        who, row, at = figures["thread"], dict(figures), estimates.edges(sampling)
         covered = {"run": np.diff(runs[who].until(at)), "wait": np.diff(waits[who].until(at))}
         covered["off"] = np.diff(at) - covered["run"] - covered["wait"]
-        row.update(life_ns=part.wall, off_ns=int(covered["off"].sum()))
+        row.update(life_ns=sampling.wall, off_ns=int(covered["off"].sum()))
         for word, ns in covered.items():
-            row[f"{word}_share"] = row[f"{word}_ns"] / max(part.wall, 1)
-            estimates.add_interval(row, word, part, ns)
+            row[f"{word}_share"] = row[f"{word}_ns"] / max(sampling.wall, 1)
+            estimates.add_interval(row, word, sampling, ns)
         row["slowdown_low"], row["slowdown_high"] = _slowdown_interval(row)
         row.update(dict.fromkeys(("acquires", "waits", "forced", "longest_ns"), pd.NA))
         row.update(dict.fromkeys(_QUANTILES, np.nan))

@@ -9,8 +9,8 @@ from gilscope.analysis import estimates
 from gilscope.analysis.gils import MOST_CELLS
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.jain import fairness_index
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.overhead import by_window, window_edges, window_of_ticks
-from gilscope.analysis.source import Source, of
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Int
 
@@ -39,15 +39,15 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
         >>> len(gilscope.analysis.timeline(t, window=10.0))
         1
     """
-    source = of(t)
-    edges = window_edges(source, window)
-    frame = by_window(source, edges)
+    trace = observe(t)
+    edges = window_edges(trace, window)
+    frame = by_window(trace, edges)
     kept = ["wall_ns", "held_share", "overhead_share", "mean_waiters", "handoffs_per_s"]
     kept += [c for c in frame if str(c).startswith(("held_share_", "overhead_share_", "mean_waiters_"))]
-    wall = np.diff(source.observed(edges))
+    wall = np.diff(trace.observed(edges))
     frame = frame[kept].rename(columns=lambda c: str(c).replace("mean_waiters", "waiters"))
     frame = frame.assign(wall_ns=wall)
-    run, wait = _per_thread(source, edges)
+    run, wait = _per_thread(trace, edges)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = {
             f"{word}_share_{i}": ns[i] / wall
@@ -55,17 +55,17 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
             for word, ns in (("run", run), ("wait", wait))
             if run[i].any() or wait[i].any()
         }
-    if not source.exact:
-        looks = np.bincount(window_of_ticks(source, edges), minlength=len(wall))
+    if not trace.exact:
+        looks = np.bincount(window_of_ticks(trace, edges), minlength=len(wall))
         for name in list(shares):
-            shares[f"{name}_low"], shares[f"{name}_high"] = estimates.wilson(source, shares[name], looks)
+            shares[f"{name}_low"], shares[f"{name}_high"] = estimates.wilson(trace, shares[name], looks)
     return pd.concat([pd.DataFrame({"start_ns": edges[:-1]}), frame, pd.DataFrame(shares)], axis=1)
 
 
-def _per_thread(source: Source, edges: Int) -> tuple[Int, Int]:
+def _per_thread(trace: ObservedTrace, edges: Int) -> tuple[Int, Int]:
     """Return nanoseconds of run and of wait, by thread and window."""
-    at = source.observed(edges)
-    n = len(source.names)
+    at = trace.observed(edges)
+    n = len(trace.names)
     if n * len(edges) > MOST_CELLS:
         raise OptionError(
             f"{len(edges) - 1} windows of {n} threads each are too many: expected at most "
@@ -74,9 +74,9 @@ def _per_thread(source: Source, edges: Int) -> tuple[Int, Int]:
     both = []
     for which in ("runs", "waits"):
         covered = np.zeros((n, len(at) - 1), np.int64)
-        for gil in source.gils:
+        for gil in trace.gils:
             spans = getattr(gil, which)
-            coverages = source.coverages(spans)
+            coverages = trace.coverages(spans)
             for i in np.unique(spans.thread).tolist():
                 covered[i] += np.diff(coverages[i].until(at))
         both.append(covered)
@@ -109,15 +109,15 @@ def fairness(t: AnyTrace, window: float | None = None) -> pd.DataFrame:
         >>> float(gilscope.analysis.fairness(t)["fairness"].iloc[0])
         1.0
     """
-    source = of(t)
-    whole = np.array([0, source.duration], np.int64)
-    edges = whole if window is None else window_edges(source, window)
-    run, wait = _per_thread(source, edges)
+    trace = observe(t)
+    whole = np.array([0, trace.duration], np.int64)
+    edges = whole if window is None else window_edges(trace, window)
+    run, wait = _per_thread(trace, edges)
     n = (run + wait > 0).sum(axis=0)
     frame = pd.DataFrame({"start_ns": edges[:-1], "threads": n, "fairness": fairness_index(run, wait)})
-    if not source.exact:
-        parts = _per_thread(source, estimates.edges(source))
-        low, high = estimates.fairness(source, *parts) if window is None else (np.nan, np.nan)
+    if not trace.exact:
+        parts = _per_thread(trace, estimates.edges(trace))
+        low, high = estimates.fairness(trace, *parts) if window is None else (np.nan, np.nan)
         frame["fairness_low"] = np.minimum(low, frame["fairness"])
         frame["fairness_high"] = np.maximum(high, frame["fairness"])
     return frame

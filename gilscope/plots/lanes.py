@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gilscope.analysis.gils import NO_TIME, RUN, WAIT
 from gilscope.analysis.inputs import AnyTrace
-from gilscope.analysis.source import Source, codes, of
+from gilscope.analysis.observed import ObservedTrace, codes, observe
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (
     COLORS,
@@ -73,21 +73,21 @@ def timeline(t: AnyTrace, around: float | None = None, width: float = 0.1, ax: A
         >>> [label.get_text() for label in plots.timeline(t, width=0.01).get_yticklabels()]
         ['MainThread']
     """
-    source = of(t)
-    stretch = _stretch(source, around, width)
-    bars = _Bars.of(source).within(*stretch)
-    known = np.unique(np.concatenate([source.numbers(name, "thread") for name in ("threads", "intervals")]))
-    lanes = _busiest(known, bars, len(source.names))
+    trace = observe(t)
+    stretch = _stretch(trace, around, width)
+    bars = _Bars.of(trace).within(*stretch)
+    known = np.unique(np.concatenate([trace.numbers(name, "thread") for name in ("threads", "intervals")]))
+    lanes = _busiest(known, bars, len(trace.names))
     ax = axes(ax, 1.3 + 0.36 * max(len(lanes), 2))
-    _draw_lives(ax, source, lanes)
+    _draw_lives(ax, trace, lanes)
     for y, thread in enumerate(lanes):
         _draw_lane(ax, y, thread, bars.of_thread(thread), stretch)
-    marks = [*map(patch, ("run", "wait", "off")), *_draw_handoffs(ax, source, lanes, stretch)]
-    label_lanes(ax, [source.names[thread] for thread in lanes], len(known))
+    marks = [*map(patch, ("run", "wait", "off")), *_draw_handoffs(ax, trace, lanes, stretch)]
+    label_lanes(ax, [trace.names[thread] for thread in lanes], len(known))
     label_time(ax, *stretch)
     if not len(bars.thread):
         say(ax, "no thread ran or waited")
-    finish(ax, _timeline_title(source, around, stretch), marks)
+    finish(ax, _timeline_title(trace, around, stretch), marks)
     return ax
 
 
@@ -101,11 +101,11 @@ class _Bars:
     end: Int
 
     @staticmethod
-    def of(source: Source) -> _Bars:
-        start = source.numbers("intervals", "start_ns")
-        state = codes(source.table("intervals")["state"], schema.STATES)
-        thread = source.numbers("intervals", "thread")
-        return _Bars(thread, state, start, start + source.numbers("intervals", "duration_ns"))
+    def of(trace: ObservedTrace) -> _Bars:
+        start = trace.numbers("intervals", "start_ns")
+        state = codes(trace.table("intervals")["state"], schema.STATES)
+        thread = trace.numbers("intervals", "thread")
+        return _Bars(thread, state, start, start + trace.numbers("intervals", "duration_ns"))
 
     def which(self, rows: Mask) -> _Bars:
         return _Bars(self.thread[rows], self.state[rows], self.start[rows], self.end[rows])
@@ -121,7 +121,7 @@ class _Bars:
         return self.which(self.state == state)
 
 
-def _stretch(source: Source, around: float | None, width: float) -> tuple[int, int]:
+def _stretch(trace: ObservedTrace, around: float | None, width: float) -> tuple[int, int]:
     """Return the first and last instant of a timeline, in nanoseconds.
 
     Raises:
@@ -129,10 +129,10 @@ def _stretch(source: Source, around: float | None, width: float) -> tuple[int, i
     """
     if not is_number(width) or not 0 < width < 1e9:
         raise OptionError(f"width must be a number of seconds above zero, got {width!r}")
-    whole = max(source.duration, SHORTEST_NS)
+    whole = max(trace.duration, SHORTEST_NS)
     length = min(max(round(width * 1e9), SHORTEST_NS), whole)
     if around is None:
-        begin = _most_contended(source, length)
+        begin = _most_contended(trace, length)
     elif is_number(around) and 0 <= around <= whole / 1e9:
         begin = round(around * 1e9) - length // 2
     else:
@@ -143,11 +143,11 @@ def _stretch(source: Source, around: float | None, width: float) -> tuple[int, i
     return begin, begin + length
 
 
-def _most_contended(source: Source, length: int) -> int:
+def _most_contended(trace: ObservedTrace, length: int) -> int:
     """Return the begin of the stretch of a length in which threads wait most."""
-    waits = _Bars.of(source).in_state(WAIT)
-    step = max(length // 10, source.duration // _CANDIDATES, 1)
-    begin = np.arange(0, max(source.duration - length, 0) + 1, step, dtype=np.int64)
+    waits = _Bars.of(trace).in_state(WAIT)
+    step = max(length // 10, trace.duration // _CANDIDATES, 1)
+    begin = np.arange(0, max(trace.duration - length, 0) + 1, step, dtype=np.int64)
     return int(begin[Coverage(waits.start, waits.end).within(begin, begin + length).argmax()])
 
 
@@ -186,9 +186,9 @@ def _draw_shares(ax: Axes, y: int, thread: int, bars: _Bars, stretch: tuple[int,
         low = high
 
 
-def _draw_lives(ax: Axes, source: Source, lanes: list[int]) -> None:
+def _draw_lives(ax: Axes, trace: ObservedTrace, lanes: list[int]) -> None:
     """Draw a line from the first to the last time each thread was seen."""
-    thread, first, last = (source.numbers("threads", name) for name in ("thread", "first_ns", "last_ns"))
+    thread, first, last = (trace.numbers("threads", name) for name in ("thread", "first_ns", "last_ns"))
     place = {number: y for y, number in enumerate(lanes)}
     rows = zip(thread.tolist(), first.tolist(), last.tolist(), strict=True)
     seen = [(place[t], a / 1e9, b / 1e9) for t, a, b in rows if t in place and NO_TIME not in (a, b)]
@@ -196,13 +196,15 @@ def _draw_lives(ax: Axes, source: Source, lanes: list[int]) -> None:
         ax.hlines(y, begin, end, color=OFF_COLOR, lw=2.0, zorder=0.5, gid="life")
 
 
-def _draw_handoffs(ax: Axes, source: Source, lanes: list[int], stretch: tuple[int, int]) -> list[Artist]:
+def _draw_handoffs(
+    ax: Axes, trace: ObservedTrace, lanes: list[int], stretch: tuple[int, int]
+) -> list[Artist]:
     """Draw a line from each release to the next holder's acquire; return what the legend needs."""
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 
     release, acquire, old, new = (
-        source.numbers("handoffs", name) for name in ("release_ns", "acquire_ns", "from_thread", "to_thread")
+        trace.numbers("handoffs", name) for name in ("release_ns", "acquire_ns", "from_thread", "to_thread")
     )
     shown = (release != NO_TIME) & (release >= stretch[0]) & (acquire <= stretch[1])
     shown &= np.isin(old, lanes) & np.isin(new, lanes)
@@ -215,9 +217,9 @@ def _draw_handoffs(ax: Axes, source: Source, lanes: list[int], stretch: tuple[in
     return [Line2D([], [], color=ink(ax), lw=0.7, label="hand-off")]
 
 
-def _timeline_title(source: Source, around: float | None, stretch: tuple[int, int]) -> str:
+def _timeline_title(trace: ObservedTrace, around: float | None, stretch: tuple[int, int]) -> str:
     length = stretch[1] - stretch[0]
-    if length >= source.duration:
+    if length >= trace.duration:
         return "Timeline of the whole trace"
     if around is None:
         return f"Timeline of the {duration(length)} with the most waiting"

@@ -8,7 +8,7 @@ import numpy as np
 
 from gilscope import analysis
 from gilscope.analysis.inputs import AnyTrace, as_tables
-from gilscope.analysis.source import Source, of
+from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.plots.canvas import (
     PIXELS,
     WAIT_COLOR,
@@ -56,11 +56,11 @@ def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
         >>> plots.handoff_latency(t).get_xscale()
         'log'
     """
-    recording = as_tables(t)
-    source = of(recording)
-    wait = analysis.handoffs(recording)["wait_ns"].dropna().to_numpy(np.int64)
+    tables = as_tables(t)
+    trace = observe(tables)
+    wait = analysis.handoffs(tables)["wait_ns"].dropna().to_numpy(np.int64)
     wait = np.sort(np.maximum(wait, 1))  # a log axis has no zero
-    intervals = _intervals(source)
+    intervals = _intervals(trace)
     ax = axes(ax, 3.6)
     low, high = decades([*wait[[0, -1]], *intervals] if len(wait) else [1_000, 10_000_000, *intervals])
     bins = np.logspace(low, high, (high - low) * _BINS_PER_DECADE + 1)
@@ -72,15 +72,15 @@ def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
     marks = [patch("wait", "hand-offs"), *_draw_cumulated(ax, wait), *draw_intervals(ax, intervals)]
     if not len(wait):
         ax.set_yticks([])
-        say(ax, "no hand-off ended a wait" if source.exact else "sampled edges see no waits one by one")
+        say(ax, "no hand-off ended a wait" if trace.exact else "sampled edges see no waits one by one")
     finish(ax, f"Waits that ended in a hand-off: {len(wait):,}", marks)
     return ax
 
 
-def _intervals(source: Source) -> list[int]:
+def _intervals(trace: ObservedTrace) -> list[int]:
     """Return the switch intervals in force, those longest in force first."""
-    since, value = (source.numbers("switch_intervals", name) for name in ("time_ns", "interval_ns"))
-    lasted = np.diff(np.append(np.clip(since, 0, source.duration), source.duration))
+    since, value = (trace.numbers("switch_intervals", name) for name in ("time_ns", "interval_ns"))
+    lasted = np.diff(np.append(np.clip(since, 0, trace.duration), trace.duration))
     values, which = np.unique(np.maximum(value, 1), return_inverse=True)
     order = np.argsort(-group_sums(which, lasted, len(values)), kind="stable")
     return [int(v) for v in values[order]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from gilscope import analysis
 from gilscope.analysis.inputs import AnyTrace, as_tables
-from gilscope.analysis.source import of
+from gilscope.analysis.observed import observe
 from gilscope.errors import OptionError
 from gilscope.plots.canvas import (
     COLORS,
@@ -103,13 +103,13 @@ def usage(t: AnyTrace, window: float | None = None, ax: Axes | None = None) -> A
         >>> plots.usage(t).get_ylabel()
         'share of time (%)'
     """
-    recording = as_tables(t)
-    whole = max(of(recording).duration, SHORTEST_NS)
+    tables = as_tables(t)
+    whole = max(observe(tables).duration, SHORTEST_NS)
     # Rounded up: the last window is not to be one of a few nanoseconds.
     window = math.ceil(whole / 100) / 1e9 if window is None else window
     if not is_number(window) or (window > 0 and whole / 1e9 / window > MOST_WINDOWS):
         raise OptionError(f"window must be seconds that make at most {MOST_WINDOWS} windows, got {window!r}")
-    frame = analysis.overhead(recording, by=window)
+    frame = analysis.overhead(tables, by=window)
     edges = np.append(frame["start_ns"].to_numpy(), whole) / 1e9
     held, lost, waiters = (
         steps(frame[name].to_numpy(np.float64)) for name in ("held_share", "overhead_share", "mean_waiters")

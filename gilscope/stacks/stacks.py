@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gilscope.analysis.gils import NO_SITE, Gil
+from gilscope.analysis.observed import observe
 from gilscope.analysis.places import sites_of
-from gilscope.analysis.source import of
 from gilscope.errors import OptionError
 from gilscope.stacks import WEIGHTS
 from gilscope.tables.spans import Int
@@ -57,7 +57,7 @@ def stacks_of(tables: Tables, weight: Weight) -> Stacks:
     """
     if weight not in WEIGHTS:
         raise OptionError(f"weight must be one of {', '.join(map(repr, WEIGHTS))}, not {weight!r}")
-    trace = of(tables)
+    trace = observe(tables)
     sites = sites_of(trace)
     parts = [_weighted(gil, weight) for gil in trace.gils]
     thread, site, ns = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -38,12 +38,12 @@ _DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampl
 _ROWS_AT_ONCE = 1 << 16
 
 
-class Source:
-    """A trace as arrays; see `of`."""
+class ObservedTrace:
+    """A trace as arrays; see `observe`."""
 
-    def __init__(self, recording: Tables) -> None:
-        self._tables = {name: recording.table(name) for name in schema.TABLES}
-        self.metadata = recording.metadata
+    def __init__(self, tables: Tables) -> None:
+        self._tables = {name: tables.table(name) for name in schema.TABLES}
+        self.metadata = tables.metadata
         self.exact = self.metadata.get("edges", "exact") == "exact"
         self.duration = int(self.metadata["duration_ns"])
         self.lost_start, self.lost_end = self._lost()
@@ -196,21 +196,21 @@ def codes(column: pa.ChunkedArray | pa.Array, words: tuple[str, ...]) -> npt.NDA
     return np.concatenate(parts)
 
 
-_CACHE: weakref.WeakKeyDictionary[Tables, Source] = weakref.WeakKeyDictionary()
+_CACHE: weakref.WeakKeyDictionary[Tables, ObservedTrace] = weakref.WeakKeyDictionary()
 
 
-def of(trace: AnyTrace) -> Source:
+def observe(t: AnyTrace) -> ObservedTrace:
     """Return a trace as arrays, made once for each `Tables`.
 
     Args:
-        trace: a trace, the path of one, one of its tables, or several by name.
+        t: a trace, its path, one of its tables, or several by name.
 
     Raises:
         OptionError: it is none of those.
         TraceFormatError: the path holds no trace, or a damaged one.
     """
-    recording = as_tables(trace)
-    source = _CACHE.get(recording)
-    if source is None:
-        source = _CACHE[recording] = Source(recording)
-    return source
+    tables = as_tables(t)
+    trace = _CACHE.get(tables)
+    if trace is None:
+        trace = _CACHE[tables] = ObservedTrace(tables)
+    return trace

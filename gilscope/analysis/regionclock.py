@@ -1,4 +1,4 @@
-"""What lies within the regions of one name: each thread by a clock that goes only while it is in one."""
+"""A clock for each thread that runs only while the thread is in a region of one name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gilscope.analysis.estimates import Part
+from gilscope.analysis.estimates import Sampling
 from gilscope.analysis.gils import NO_TIME, Spans, Threads
-from gilscope.analysis.source import Source
+from gilscope.analysis.observed import ObservedTrace
 from gilscope.errors import OptionError
 from gilscope.tables.spans import Coverage, Int, Mask, by_thread, union
 
@@ -26,36 +26,36 @@ def as_kept(name: str) -> str:
     return text.decode("utf-8", "ignore").replace("\0", " ")
 
 
-class Within:
+class RegionClock:
     """The regions of one name; each thread's own, and overlapping ones of a thread count once.
 
     Args:
-        source: a trace.
+        trace: a trace.
         name: of its regions.
 
     Raises:
         OptionError: the trace has no region of that name.
     """
 
-    def __init__(self, source: Source, name: str) -> None:
-        start, duration = (source.numbers("marks", column) for column in ("start_ns", "duration_ns"))
-        names, is_region = source.table("marks")["name"], duration != NO_TIME
+    def __init__(self, trace: ObservedTrace, name: str) -> None:
+        start, duration = (trace.numbers("marks", column) for column in ("start_ns", "duration_ns"))
+        names, is_region = trace.table("marks")["name"], duration != NO_TIME
         if not isinstance(name, str):
             raise OptionError(f"expected the name of a region, got {name!r}; {_known(names, is_region)}")
         of_name = pc.equal(names, as_kept(name)).to_numpy() if len(names) else is_region
         mine = np.flatnonzero(is_region & of_name)
         if not len(mine):
             raise OptionError(f"no region has the name {name!r}; {_known(names, is_region)}")
-        thread = source.numbers("marks", "thread")[mine]
-        begin, end = source.observed(start[mine]), source.observed((start + duration)[mine])
-        self._source = source
+        thread = trace.numbers("marks", "thread")[mine]
+        begin, end = trace.observed(start[mine]), trace.observed((start + duration)[mine])
+        self._trace = trace
         self.threads = np.unique(thread)
         self._clocks: dict[int, Coverage] = {}
-        self._lives: dict[int, int] = {}
+        self._spent: dict[int, int] = {}
         for who, rows in self._by_thread(thread):
             spans = union(begin[rows], end[rows])
             self._clocks[who] = Coverage(*spans)
-            self._lives[who] = int((spans[1] - spans[0]).sum())
+            self._spent[who] = int((spans[1] - spans[0]).sum())
 
     def _by_thread(self, thread: Threads) -> Iterator[tuple[int, Int]]:
         """Yield each thread that has such regions, and the positions of its rows."""
@@ -64,14 +64,14 @@ class Within:
         for who, a, b in zip(self.threads.tolist(), first.tolist(), last.tolist(), strict=True):
             yield who, order[a:b]
 
-    def part(self, thread: int) -> Part:
-        """Return how long a thread was in them, and how often the sampler looked meanwhile."""
+    def sampling(self, thread: int) -> Sampling:
+        """Return how long a thread was in the regions, and how often the sampler looked in that time."""
         ticks = int(self._clocks[thread].on(self._looks).sum())
-        return Part(self._lives[thread], max(ticks, 1), self._source.disturbed)
+        return Sampling(self._spent[thread], max(ticks, 1), self._trace.disturbed)
 
     @functools.cached_property
     def _looks(self) -> Int:
-        return self._source.observed(self._source.numbers("samples", "time_ns"))
+        return self._trace.observed(self._trace.numbers("samples", "time_ns"))
 
     def spans(self, spans: Spans) -> tuple[Spans, Mask]:
         """Return spans by the clock of their thread, as long as they lie within; and which begin within."""
