@@ -1,17 +1,16 @@
-"""Pure functions from a trace to a DataFrame: who ran, who waited, what the lock cost, and who paid.
+"""Pure functions from a trace to a DataFrame: which threads ran and waited, and what the GIL cost them.
 
 Each takes a trace, the path of one, or its tables (Arrow or pandas; several in a mapping by name). Columns
 are the words of the README with a unit: ``_ns`` nanoseconds, ``_share`` a fraction of one. Thread columns
 hold the thread's number, and ``..._name`` beside them its name.
 
-Time in which transitions were lost is left out everywhere, and ``lost_ns`` of `overhead` says how much it
-was.
+Every helper leaves out the time in which transitions were lost; ``lost_ns`` of `overhead` is its length.
 
-Of a trace with sampled edges the figures are estimates: columns that end in ``_low`` and ``_high`` hold their
-95 % interval. Its half-width is chance, by batch means over 20 windows of equal length (Student's t) and
-at least three ticks' worth (what was never seen in n looks has a share below 3/n, Hanley and Lippman-Hand
-1983), plus the share of time in which the sampler itself was on a processor: what it disturbs by looking,
-it cannot see. Figures that sampling cannot tell are null.
+The figures of a trace with sampled edges are estimates: columns that end in ``_low`` and ``_high`` hold their
+95 % interval. Its half-width is the sampling error by batch means over 20 windows of equal length (Student's
+t), at least 3/n for n ticks (the bound for what n ticks never saw, Hanley and Lippman-Hand 1983), plus the
+share of time in which the sampler itself was on a processor: it cannot see what it disturbs. Figures that
+sampling cannot measure are null.
 """
 
 from gilscope.analysis.comparison import compare

@@ -46,10 +46,10 @@ def compare(a: AnyTrace | Sequence[AnyTrace], b: AnyTrace | Sequence[AnyTrace]) 
         One row per figure: ``figure``, ``thread_name`` (null for figures of the GIL), ``before`` and
         ``after`` (means of repeats), ``difference``, ``ratio`` (after / before) and ``ratio_low``,
         ``ratio_high``: the 95 % interval of the ratio of means by percentile bootstrap over repeats (Efron
-        1979); null unless both sides have at least two (float64). A figure that one side cannot tell is null.
+        1979); null unless both sides have at least two (float64). A figure that one side lacks is null.
 
     Raises:
-        OptionError: a list is empty.
+        OptionError: if a list is empty.
 
     Example:
         >>> import gilscope

@@ -1,4 +1,4 @@
-"""Convoys: threads that pay a switch interval each time they come back."""
+"""Convoys: threads that wait a switch interval each time they request the GIL."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.tables.spans import Int, Mask, by_thread
 
 PAID = (0.5, 2.5)
-"""A wait of about a whole switch interval lies between so many of them."""
+"""A wait of about one switch interval, in switch intervals: at least, at most."""
 SHORT = 2.0
-"""A release is short up to so many switch intervals."""
+"""Longest time off between hold and wait, in switch intervals."""
 LEAST_ROUNDS = 3
-"""Fewer rounds are no convoy."""
+"""Fewest rounds of a convoy."""
 
 _COLUMNS = ["thread", "thread_name", "holder", "holder_name", "start_ns", "end_ns", "rounds", "mean_wait_ns"]
 _COLUMNS += ["lost_ns", "idle_ns"]
 
 
 def convoys(t: AnyTrace) -> pd.DataFrame:
-    """Return one row per convoy: a thread lets go for a moment and waits a switch interval, again and again.
+    """Return one row per convoy: a thread repeatedly releases the GIL and then waits a switch interval.
 
-    A round is a short hold that ends with a voluntary release, a release of at most `SHORT` switch
-    intervals, and then a wait of `PAID` of them; its holder is who held the GIL last meanwhile. At least
-    `LEAST_ROUNDS` rounds of a thread behind the same holder, with no other long wait in between, are a
-    convoy (Beazley 2010 describes the effect).
+    A round is a short hold that ends with a voluntary release, then at most `SHORT` switch intervals off,
+    then a wait of `PAID` switch intervals; its holder is the thread that held the GIL last during that wait.
+    A convoy is at least `LEAST_ROUNDS` rounds of a thread behind the same holder with no other long wait in
+    between (Beazley 2010 describes the effect).
 
     Args:
         t: a trace, its path, or its tables.
@@ -35,8 +35,8 @@ def convoys(t: AnyTrace) -> pd.DataFrame:
     Returns:
         Columns ``thread``, ``thread_name``, ``holder``, ``holder_name``, ``start_ns``, ``end_ns`` (first
         release, last acquire), ``rounds`` (int64), ``mean_wait_ns`` (float64), ``lost_ns`` (the waits;
-        int64), ``idle_ns`` (what it would have taken with an idle GIL; int64); most lost first. Empty with
-        sampled edges, which do not tell why a hold ended.
+        int64), ``idle_ns`` (what the rounds would have taken with an idle GIL; int64); most lost first. Empty
+        with sampled edges, which do not record why a hold ended.
 
     Example:
         >>> import gilscope
@@ -53,7 +53,7 @@ def convoys(t: AnyTrace) -> pd.DataFrame:
 
 def _convoys(trace: ObservedTrace, gil: Gil) -> pd.DataFrame:
     waits, holder, released, is_round = _rounds(trace, gil)
-    same = np.zeros(len(waits), np.bool_)  # goes on with the convoy of the long wait before it
+    same = np.zeros(len(waits), np.bool_)  # continues the convoy of the long wait before it
     same[1:] = (waits.thread[1:] == waits.thread[:-1]) & (holder[1:] == holder[:-1]) & is_round[:-1]
     waits, holder, released, same = waits[is_round], holder[is_round], released[is_round], same[is_round]
     first = np.flatnonzero(~same)
@@ -80,7 +80,7 @@ def _convoys(trace: ObservedTrace, gil: Gil) -> pd.DataFrame:
 
 
 def _rounds(trace: ObservedTrace, gil: Gil) -> tuple[Spans, Threads, Int, Mask]:
-    """Return the long waits by thread and time, behind whom, since which release, and which are rounds."""
+    """Return the long waits by thread and time, their holders, the releases before, and which are rounds."""
     waits = gil.waits.known
     waits = waits[waits.duration >= np.maximum(PAID[0] * trace.interval_at(waits.at), 1)]
     waits = waits[np.lexsort((waits.start, waits.thread))]
@@ -91,14 +91,14 @@ def _rounds(trace: ObservedTrace, gil: Gil) -> tuple[Spans, Threads, Int, Mask]:
     off = waits.start - hold.end
     is_round = found & (hold.release == VOLUNTARY) & (hold.duration < interval)
     is_round &= (off <= SHORT * interval) & (waits.duration <= PAID[1] * interval)
-    # Across a hole nobody knows what the thread did in between.
+    # What the thread did inside a hole is not known.
     is_round &= waits.at - hold.at == waits.start - hold.start
     is_round &= (holder >= 0) & (holder != waits.thread)
     return waits, holder, waits.at - off, is_round
 
 
 def _hold_before(trace: ObservedTrace, runs: Spans, waits: Spans) -> tuple[Spans, Mask]:
-    """Return the last hold by the same thread that was over when each wait began, and if there is one."""
+    """Return the last hold of the same thread that ended before each wait began, and whether there is one."""
     runs = runs.known
     if not len(runs):
         return waits, np.zeros(len(waits), np.bool_)

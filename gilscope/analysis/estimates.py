@@ -1,4 +1,4 @@
-"""How far an estimate from samples may be from the truth: 95 % intervals."""
+"""95 % intervals of estimates from sampled edges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T_95 = 2.093  # Student's t, 97.5 %, WINDOWS - 1 degrees of freedom
 _Z_95 = 1.96  # the normal distribution, 97.5 %
 _SEED = 20  # any: the same trace gives the same interval
 _RESAMPLES = 500
-_RULE_OF_THREE = 3  # what n looks never saw has a share below 3 / n (Hanley and Lippman-Hand 1983)
+_RULE_OF_THREE = 3  # what n ticks never saw has a share below 3 / n (Hanley and Lippman-Hand 1983)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Sampling:
 
     Args:
         wall: nanoseconds of observed time.
-        ticks: how often the sampler looked, at least 1.
+        ticks: wake-ups of the sampler, at least 1.
         disturbed: share of time in which the sampler was on a processor.
     """
 
@@ -34,15 +34,15 @@ class Sampling:
 
 
 def edges(sampling: ObservedTrace | Sampling) -> Int:
-    """Return the edges of the windows whose means are compared, in observed nanoseconds (of the part)."""
+    """Return the edges of the windows of the batch means, in observed nanoseconds (of the part)."""
     return np.linspace(0, sampling.wall, WINDOWS + 1).astype(np.int64)
 
 
 def half_widths(sampling: ObservedTrace | Sampling, covered: Int | Floats) -> Floats:
     """Return half the width of the 95 % interval of shares of time.
 
-    Chance, by batch means over windows of equal length (Student's t) and at least three ticks' worth, plus
-    the share of time in which the sampler was on a processor: what it disturbs, it cannot see.
+    It is the sampling error by batch means over windows of equal length (Student's t), at least 3/n for n
+    ticks, plus the share of time in which the sampler was on a processor: it cannot see what it disturbs.
 
     Args:
         sampling: a trace with sampled edges, or part of one.
@@ -59,11 +59,11 @@ def add_interval(
     """Add ``_low`` and ``_high`` of the figures ``<name>_ns`` and ``<name>_share`` to a row.
 
     Args:
-        row: where to add them.
-        name: which figure.
+        row: the row to add them to.
+        name: name of the figure.
         sampling: a trace with sampled edges, or part of one.
         covered: nanoseconds covered in each window of `edges`, added up over GILs.
-        gils: how many GILs.
+        gils: number of GILs.
     """
     whole = sampling.wall * gils
     half = float(half_widths(sampling, covered / gils))
@@ -73,27 +73,27 @@ def add_interval(
         row[f"{name}_ns_{end}"] = value * whole
 
 
-def wilson(trace: ObservedTrace, share: Floats, looks: Int) -> tuple[Floats, Floats]:
-    """Return the 95 % interval of shares seen in a number of looks each (Wilson 1927), widened as above.
+def wilson(trace: ObservedTrace, share: Floats, ticks: Int) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of shares, each seen in a number of ticks (Wilson 1927), widened as above.
 
-    Looks at random instants about a period apart are taken as independent.
+    Ticks at random instants about a period apart count as independent.
     """
-    n = np.maximum(looks, 1)
+    n = np.maximum(ticks, 1)
     middle = (share + _Z_95**2 / (2 * n)) / (1 + _Z_95**2 / n)
     half = _Z_95 / (1 + _Z_95**2 / n) * np.sqrt(share * (1 - share) / n + _Z_95**2 / (4 * n**2))
     half = half + trace.disturbed
-    # Rounding must not put a share of none or all outside.
+    # Rounding must not exclude a share of 0 or 1.
     low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def poisson(trace: ObservedTrace, mean: Floats, looks: Int) -> tuple[Floats, Floats]:
-    """Return the 95 % interval of a mean number of threads seen in a number of looks each, widened as above.
+def poisson(trace: ObservedTrace, mean: Floats, ticks: Int) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of mean numbers of threads, each seen in a number of ticks, widened as above.
 
-    A number of threads that wait independently varies no more than a Poisson number of that mean, of which
-    the square root of the mean over the looks is the error; a quarter of a look is added, as by Wilson.
+    The number of threads that wait independently varies at most like a Poisson number of the same mean, whose
+    standard error is sqrt(mean / ticks); as in Wilson's interval a quarter of a tick is added.
     """
-    n = np.maximum(looks, 1)
+    n = np.maximum(ticks, 1)
     half = _Z_95 * np.sqrt(mean / n + _Z_95**2 / (4 * n**2)) + trace.disturbed
     return np.maximum(mean - half, 0.0), mean + half
 

@@ -1,4 +1,4 @@
-"""Findings: what a trace shows that somebody should do something about, with the numbers behind it."""
+"""Findings: problems that a trace shows, with their cost, advice and evidence."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from gilscope.units import duration, percent, printable
 WORTH_SAYING = 0.01
 """Minimum share of the trace a finding must cost; below it no program gets noticeably faster."""
 HIGH, MEDIUM = 0.25, 0.05
-"""Minimum shares of the trace lost for these severities; waits below medium are not worth a finding."""
+"""Minimum shares of the trace lost for these severities. If all waits stay below medium: `not_the_gil`."""
 WANTS_GIL = 0.8
 """Minimum share of its life that a CPU-bound thread runs or waits; the rest is start, end and pauses."""
 KEEPS_GIL = 0.5
 """Minimum mean hold of a CPU-bound thread, in switch intervals; a thread that does I/O releases sooner."""
 SEEN_RUNNING = 0.02
-"""Sampled edges see no single holds; there a CPU-bound thread runs for more than this share of the trace."""
+"""Sampled edges do not show single holds; there a CPU-bound thread runs more than this share of the trace."""
 BUSY = 0.85
-"""Share of the time from which a held GIL with waiters has no room left."""
+"""Minimum share of time that a saturated GIL is held."""
 MANY_HANDOFFS_PER_S = 1000
-"""Hand-offs a second below which the wake-ups that they cost do not matter."""
+"""Minimum rate of hand-offs for ``chatty``; below it their wake-ups cost little."""
 MOSTLY_FORCED = 0.5
-"""Share of hand-offs above which the switch interval, not the program, causes them."""
+"""Share of forced hand-offs above which the switch interval causes them, not the program."""
 OFTEN_STOLEN = 0.3
-"""Minimum share of steals among steals and hand-offs; below it a steal is an accident, not a habit."""
+"""Minimum share of steals among steals and hand-offs."""
 UNFAIR = 0.9
-"""Jain's index of the time CPU-bound threads ran, below which one is favoured."""
+"""Jain's index of the run times of CPU-bound threads below which they are unfair."""
 SMALLER = 10
 """The advice for a convoy: a switch interval this many times smaller."""
 GREAT_CHANGE = 10
 """A change of the switch interval by more than this factor is of medium severity, else low."""
 COARSE = 1
-"""Hand-offs per tick from which the sampler misses holds."""
+"""Minimum hand-offs per tick at which the sampler misses holds."""
 _ROWS = 10  # of evidence
 
 
@@ -66,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the rules look at."""
+    """What the rules read."""
 
     trace: ObservedTrace
     gil: pd.Series[Any]
@@ -90,7 +90,7 @@ class _Facts:
         return places(self.trace, "line", "program")
 
     def where(self, threads: Any) -> str:
-        """Say at which line of the program threads held the GIL longest, where that is known."""
+        """Return the line of the program at which threads held the GIL longest; empty if not known."""
         if not self.located:
             return ""
         held = np.zeros(len(self.places), np.int64)
@@ -103,7 +103,7 @@ class _Facts:
         return f"mostly in {printable(labelled(self.places, [longest], brief=True)[0])}" if known else ""
 
     def place(self, site: int) -> str:
-        """Say where a hold ended, and from which line of the program, where that is known."""
+        """Return the place where a hold ended, and its caller in the program; empty if not known."""
         if not self.located or site == NO_SITE:
             return ""
         inner = places(self.trace, "line", "innermost")
@@ -115,7 +115,7 @@ class _Facts:
         return lost >= WORTH_SAYING * self.wall
 
     def cpu_bound(self) -> pd.DataFrame:
-        """Threads that want the GIL nearly all their life, and keep it when they have it."""
+        """Return threads that run or wait nearly all their life, and release late."""
         t = self.threads
         wanted = (t.run_ns + t.wait_ns) >= WANTS_GIL * t.life_ns
         if self.trace.exact:
@@ -124,9 +124,9 @@ class _Facts:
         return t[wanted & (t.run_ns > SEEN_RUNNING * self.wall)]
 
     def rivals(self) -> Iterator[tuple[pd.DataFrame, float]]:
-        """CPU-bound threads that share a GIL, at least two of them, and the share of time it is held.
+        """Yield the CPU-bound threads of each GIL that has at least two, and the share of time it is held.
 
-        A thread's GIL is the one it ran with most: it may enter several interpreters.
+        A thread may enter several interpreters; it counts for the GIL that it held longest.
         """
         busy = self.cpu_bound()
         home, most = np.zeros((2, len(self.trace.names)), np.int64)
@@ -140,21 +140,21 @@ class _Facts:
 
 
 def findings(t: AnyTrace) -> pd.DataFrame:
-    """Return what the trace shows that somebody should do something about, the costliest first.
+    """Return the problems that the trace shows, the costliest first.
 
-    Kinds: ``not_the_gil`` (nobody waits for it to speak of), ``saturated`` (CPU-bound threads want more than
-    one GIL can give), ``convoy`` (see `convoys`), ``long_hold`` (holds that ignore drop requests),
-    ``chatty`` (hand-offs so many that they cost), ``steals``, ``unfair`` (CPU-bound threads get unequal
-    shares), ``interval_changed`` (the program changed the switch interval), ``too_coarse`` (more hand-offs
-    than sampling can see). All but the first and the last two have cost at least 1 % of the trace. A program
-    with one thread gets none.
+    Kinds: ``not_the_gil`` (threads hardly wait for the GIL), ``saturated`` (CPU-bound threads want more than
+    one GIL can give), ``convoy`` (see `convoys`), ``long_hold`` (holds that do not respond to drop requests),
+    ``chatty`` (many hand-offs, with a cost), ``steals``, ``unfair`` (CPU-bound threads get unequal shares),
+    ``interval_changed`` (the program changed the switch interval), ``too_coarse`` (more hand-offs than
+    sampling can see). All but the first and the last two cost at least 1 % of the trace. A program with one
+    thread has no findings.
 
     Args:
         t: a trace, its path, or its tables.
 
     Returns:
         Columns ``kind``, ``severity`` (high: 25 % of the trace or more lost; medium: 5 %; low; info),
-        ``lost_ns`` (int64; time threads lost, added up over threads), ``what`` (a sentence with its
+        ``lost_ns`` (int64; time lost, summed over threads), ``what`` (a sentence with its
         numbers), ``advice`` and ``evidence`` (a list of rows, as dictionaries).
 
     Example:
@@ -205,7 +205,7 @@ def _not_the_gil(facts: _Facts) -> Iterator[Finding]:
         f"The GIL is not the problem: {len(facts.threads)} threads waited {duration(waited)} for it in all, "
         f"{percent(waited / wanted)} of the time they wanted it, and it was held "
         f"{percent(facts.gil.held_share)} of the time.",
-        "Look for time spent outside Python's lock: in input and output, in native code, in other locks.",
+        "Look for time spent outside the GIL: in input and output, in native code, in other locks.",
         _rows(facts.threads[["thread", "thread_name", "run_ns", "wait_ns"]]),
     )
 
@@ -224,14 +224,14 @@ def _saturated(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
             f"{len(busy)} CPU-bound threads want {100 * want:.0f} % of one GIL and wait {duration(lost)} for "
             f"one another; it is held {percent(held_share)} of the time{where}.",
             "Threads cannot make this faster: use processes, interpreters with a GIL of their own (3.14), "
-            "a free-threaded build, or native code that lets the GIL go.",
+            "a free-threaded build, or native code that releases the GIL.",
             _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "slowdown"]]),
         )
 
 
 def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
     episodes = convoys(t)
-    for (_, who, other, holder), group in episodes.groupby(
+    for (_, waiter, other, holder), group in episodes.groupby(
         ["thread", "thread_name", "holder", "holder_name"], sort=False
     ):
         lost, rounds = float(group.lost_ns.sum()), int(group.rounds.sum())
@@ -242,23 +242,23 @@ def _convoy(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
             "convoy",
             _severity(facts, lost),
             int(lost),
-            f"{printable(who)} comes back from {duration(group.idle_ns.sum() / rounds)} of its own work "
+            f"{printable(waiter)} comes back from {duration(group.idle_ns.sum() / rounds)} of its own work "
             f"and waits {duration(lost / rounds)} for {printable(holder)}{where}, {rounds} times: "
             f"{duration(lost)} lost.",
-            f"It pays the switch interval each time: one of {duration(smaller)} could return up to "
-            f"{duration(lost * (1 - smaller / facts.interval))} (gilscope sweep SCRIPT tells). Better, move "
-            f"{printable(holder)} to a process.",
+            f"Each round trip costs one switch interval; {duration(smaller)} would save up to "
+            f"{duration(lost * (1 - smaller / facts.interval))} (measure it with gilscope sweep SCRIPT). "
+            f"Better, move {printable(holder)} to a process.",
             _rows(group),
         )
 
 
 def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
     h = unresponsive(t, facts.interval)
-    for who, group in h.groupby("thread", sort=False):
+    for thread, group in h.groupby("thread", sort=False):
         lost = float(group.inflicted_ns.sum())
         if not facts.worth(lost):
             continue
-        name = printable(facts.trace.names[int(str(who))])
+        name = printable(facts.trace.names[int(str(thread))])
         times = "once" if len(group) == 1 else f"{len(group)} times"
         where = _also(facts.place(int(group["site"].fillna(NO_SITE).iloc[0])))
         yield Finding(
@@ -267,10 +267,10 @@ def _long_hold(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
             int(lost),
             f"{name} kept the GIL for up to {duration(group.duration_ns.max())} in one piece{where}, "
             f"{times}, "
-            f"at first at {group.start_ns.min() / 1e9:.3f} s; up to {group.waiters.max()} threads "
+            f"first at {group.start_ns.min() / 1e9:.3f} s; up to {group.waiters.max()} threads "
             f"waited, {duration(lost)} in all.",
-            "Such a hold is one call into native code that does not let the GIL go: give it less at a "
-            "time, use a library that lets go (ctypes.CDLL, not PyDLL), or call it in a process.",
+            "Such a hold is one call into native code that does not release the GIL: pass it less work per "
+            "call, use a library that releases (ctypes.CDLL, not PyDLL), or call it in a process.",
             _rows(group.drop(columns=["interpreter"])),
         )
 
@@ -290,10 +290,11 @@ def _chatty(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
         "chatty",
         _severity(facts, lost),
         int(lost),
-        f"The GIL changes hands {g.handoffs_per_s:.0f} times a second, mostly of the holder's own "
-        f"accord, and was free for {duration(lost)} meanwhile ({percent(lost / facts.wall)} of the trace).",
-        "Each change costs a wake-up of another thread: make fewer and larger calls that let the GIL "
-        "go, or use fewer threads.",
+        f"The GIL changes hands {g.handoffs_per_s:.0f} times a second, mostly by voluntary "
+        f"release, and was free for {duration(lost)} while threads waited "
+        f"({percent(lost / facts.wall)} of the trace).",
+        "Each hand-off costs a wake-up of another thread: make fewer and larger calls that release the "
+        "GIL, or use fewer threads.",
         _rows(pd.DataFrame([g])),
     )
 
@@ -311,10 +312,10 @@ def _steals(facts: _Facts, t: AnyTrace) -> Iterator[Finding]:
         "steals",
         _severity(facts, lost),
         int(lost),
-        f"{int(g.steals)} times a thread let the GIL go and took it back before the one it had woken was "
-        f"there; the GIL was free for {duration(lost)} of that.",
-        "Short calls that let the GIL go, one after the other, wake others in vain: gather them into "
-        "larger ones.",
+        f"{int(g.steals)} times a thread released the GIL and took it back before the thread that it had "
+        f"woken was ready; the GIL was free for {duration(lost)} of that time.",
+        "A series of short calls that release the GIL wakes other threads in vain: combine them into larger "
+        "calls.",
         _rows(by[["thread", "thread_name", "steals", "overhead_ns"]]),
     )
 
@@ -333,7 +334,8 @@ def _unfair(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
             int(lost),
             f"{printable(most.thread_name)} ran {duration(most.run_ns)} and {printable(least.thread_name)} "
             f"{duration(least.run_ns)}, though both wanted the GIL all the time (Jain's index {index:.2f}).",
-            "Long holds and threads that come back at once are favoured: shorten the holds of the first.",
+            "Threads with long holds, or that request the GIL again at once, are favoured: shorten the "
+            f"holds of {printable(most.thread_name)}.",
             _rows(busy[["thread", "thread_name", "run_ns", "wait_ns", "longest_ns"]]),
         )
 
@@ -351,7 +353,7 @@ def _interval_changed(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
         0,
         f"The program, or a library it uses, changed the switch interval {len(changed)} times, first from "
         f"{duration(before)} to {duration(first.interval_ns)} at {first.time_ns / 1e9:.3f} s.",
-        "Find who calls sys.setswitchinterval, and whether it is meant for all of the program.",
+        "Find the calls of sys.setswitchinterval, and check whether their value suits the whole program.",
         _rows(rows),
     )
 
@@ -364,9 +366,9 @@ def _too_coarse(facts: _Facts, _t: AnyTrace) -> Iterator[Finding]:
         "too_coarse",
         "medium",
         0,
-        f"The GIL changed hands {per_tick:.1f} times between two looks of the sampler: most holds and waits "
-        "were not seen one by one.",
-        'Use edges="exact"; where that cannot be had, believe shares of time only.',
+        f"The GIL changed hands {per_tick:.1f} times between two ticks of the sampler: most single holds "
+        "and waits are missing from the trace.",
+        'Use edges="exact"; if that is not available, trust only shares of time.',
         _rows(pd.DataFrame([facts.gil[["handoffs", "handoffs_per_s"]]])),
     )
 

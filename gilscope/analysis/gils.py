@@ -1,4 +1,4 @@
-"""One GIL as arrays: who ran, who waited, when it was free, and what of that was lost."""
+"""One GIL as arrays: runs, waits, gaps, and the hand-off overhead in the gaps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Spans:
 
     @property
     def total(self) -> int:
-        """Nanoseconds of all, added up."""
+        """Sum of all durations, in nanoseconds."""
         return int(self.end.sum() - self.start.sum())
 
     @property
@@ -60,7 +60,7 @@ class Spans:
 
     @property
     def known(self) -> Spans:
-        """Those whose length is known."""
+        """The spans whose length is known."""
         return self if self.whole is None else self[self.whole]
 
     def __len__(self) -> int:
@@ -79,15 +79,15 @@ class Spans:
 
     @property
     def sites(self) -> npt.NDArray[np.int32]:
-        """The site of each."""
+        """The site of each span."""
         return np.full(len(self), NO_SITE, np.int32) if self.site is None else self.site
 
 
 NO_SPANS = Spans(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8))
 
 
-def behind_one_another(parts: list[Spans]) -> Spans:
-    """Return several spans as one."""
+def concatenated(parts: list[Spans]) -> Spans:
+    """Return the spans of several arrays in one."""
     holes = any(part.whole is not None for part in parts)
     located = any(part.site is not None for part in parts)
     return Spans(
@@ -102,7 +102,7 @@ def behind_one_another(parts: list[Spans]) -> Spans:
 
 
 def by_start(spans: Spans) -> Spans:
-    """Return spans that do not overlap in order; of those that start together the empty ones come first."""
+    """Return disjoint spans sorted by start; of spans that start together the empty ones come first."""
     if is_sorted(spans.start) and is_sorted(spans.end):
         return spans
     return spans[np.lexsort((spans.end, spans.start))]
@@ -112,8 +112,8 @@ def by_start(spans: Spans) -> Spans:
 class Gaps:
     """The spans in which a GIL is free, in order; arrays of one length, observed nanoseconds.
 
-    ``by`` is the thread that ends it by taking the GIL (-1: nobody came), ``steal`` whether that is the
-    thread that began it while another one waited, ``lost`` how much of it is hand-off overhead.
+    ``by`` is the thread that acquires the GIL and ends the gap (-1: the trace ends in the gap), ``steal`` is
+    true if that thread also began the gap while another one waited, ``lost`` is its hand-off overhead.
     """
 
     start: Int
@@ -124,7 +124,7 @@ class Gaps:
 
     @functools.cached_property
     def lost(self) -> Int:
-        """Nanoseconds of each gap in which somebody waited."""
+        """Nanoseconds of each gap in which at least one thread waited."""
         return self.waited_for.within(self.start, self.end)
 
     def lost_until(self, at: Int) -> Int:
@@ -137,7 +137,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Gil:
-    """One GIL: who ran, in order and never two at once, and who waited, in any order."""
+    """One GIL: its runs, disjoint and in order, and its waits, in any order."""
 
     interpreter: int
     wall: int
@@ -146,12 +146,12 @@ class Gil:
 
     @functools.cached_property
     def held(self) -> Coverage:
-        """For how long the GIL was held, up to any instant."""
+        """How long the GIL was held, up to any instant."""
         return Coverage(self.runs.start, self.runs.end)
 
     @functools.cached_property
     def waiting(self) -> Coverage:
-        """How many threads waited, and for how long in all, up to any instant."""
+        """How many threads wait at any instant, and how long all together up to it."""
         lasting = self.waits.end > self.waits.start
         waits = self.waits if lasting.all() else self.waits[lasting]
         return Coverage(waits.start, waits.end)
@@ -165,7 +165,7 @@ class Gil:
         steal = np.zeros(len(start), np.bool_)
         again = runs.thread[1:] == runs.thread[:-1]
         if runs.raw_start is not None:
-            # Across a hole nobody knows who had the GIL in between.
+            # Which thread held the GIL inside a hole is not known.
             again &= np.diff(runs.raw_start) == np.diff(runs.start)
         steal[1:-1] = again & (self.waiting.on(runs.end[:-1]) > 0)
         by = np.concatenate((runs.thread, np.array([-1], runs.thread.dtype)))

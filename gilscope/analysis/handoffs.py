@@ -1,4 +1,4 @@
-"""Hand-offs: what the new holder's wait was made of."""
+"""Hand-offs: the parts of the new holder's wait."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns")
 
 
 def handoffs(t: AnyTrace) -> pd.DataFrame:
-    """Return one row per change of holder: how long it took, and why.
+    """Return one row per hand-off: how long the new holder waited, and why.
 
     The new holder's wait is ``patience_ns`` (request to drop request), then ``response_ns`` (drop request to
-    release), then ``gap_ns`` (release to acquire); without a drop request of its own it is waiting until the
-    release, and the gap.
+    release), then ``gap_ns`` (release to acquire). A wait without a drop request of its own has only the time
+    until the release, and the gap.
 
     Args:
         t: a trace, its path, its tables, or its table ``handoffs``.
@@ -26,9 +26,9 @@ def handoffs(t: AnyTrace) -> pd.DataFrame:
     Returns:
         The columns of the table ``handoffs``, with ``from_thread_name`` and ``to_thread_name`` (categories)
         beside the threads, and ``patience_ns``, ``response_ns``, ``wait_ns`` (acquire - request; Int64).
-        Null: ``request_ns`` and ``wait_ns`` where the new holder took a free GIL, ``drop_request_ns``,
-        ``patience_ns`` and ``response_ns`` where it did not ask the holder to let go; with sampled edges all
-        of these, ``gap_ns`` and ``forced``.
+        Null: ``request_ns`` and ``wait_ns`` if the new holder took a free GIL; ``drop_request_ns``,
+        ``patience_ns`` and ``response_ns`` if it sent no drop request; with sampled edges all of these,
+        ``gap_ns`` and ``forced``.
 
     Example:
         >>> import gilscope
@@ -56,13 +56,13 @@ def handoffs(t: AnyTrace) -> pd.DataFrame:
 
 
 def _nullable(values: Int) -> pd.api.extensions.ExtensionArray:
-    """Return whole numbers, null for `NO_TIME`."""
+    """Return integers, null for `NO_TIME`."""
     return pd.arrays.IntegerArray(np.ascontiguousarray(values, np.int64), values == NO_TIME)
 
 
 def _between(first: Int, then: Int) -> pd.api.extensions.ExtensionArray:
-    """Return the time between two instants, null where there is no such pair."""
+    """Return the time between two instants, null if one of them is `NO_TIME`."""
     missing = first == NO_TIME
     missing |= then == NO_TIME
-    # Of no meaning where it is missing.
+    # The difference is meaningless where `missing` masks it.
     return pd.arrays.IntegerArray(then - first, missing)

@@ -1,4 +1,4 @@
-"""Holds and whom they made wait."""
+"""Holds, and the waits that they cause."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ from gilscope.tables.schema import RELEASES
 from gilscope.tables.spans import Int, group_sums, longest_first, overlaps
 
 LONG = 4
-"""A hold is long that made each waiter wait so many switch intervals, where its drop request is not known."""
+"""Mean wait per waiter, in switch intervals, above which a hold is long if its drop request is not known."""
 
 
 def holds(t: AnyTrace, over: float | None = None) -> pd.DataFrame:
-    """Return one row per run interval, the longest first: who held the GIL, and what it cost others.
+    """Return one row per run interval, the longest first: which thread held the GIL, and what it cost others.
 
-    ``inflicted_ns`` is the sum over waiting threads of how long each waited during the hold: two threads
-    that wait through a hold of 100 ms make 200 ms.
+    ``inflicted_ns`` is the time that threads waited during the hold, summed over threads: two threads that
+    wait through a hold of 100 ms make 200 ms.
 
     Args:
         t: a trace, its path, or its tables.
-        over: seconds; leave out holds that are not longer.
+        over: seconds; only longer holds are returned. None for all.
 
     Returns:
         Columns ``thread``, ``thread_name`` (category), ``interpreter``, ``start_ns``, ``duration_ns``
         (int64), ``release`` (category: forced, voluntary, open; null with sampled edges), ``waiters``
-        (threads that waited meanwhile; int64), ``inflicted_ns`` (int64), ``overrun_ns`` (how long the hold
-        went on after the drop request of the thread that took over; Int64, null where that did not ask),
-        ``site`` (a row of the table ``sites``, see `sites`; Int32, null where that is not known). Of a hold
-        that a hole touches the part that is known, and no overrun. With sampled edges all are as sharp as
-        the period.
+        (threads that waited during it; int64), ``inflicted_ns`` (int64), ``overrun_ns`` (how long the hold
+        went on after the drop request of the thread that took over; Int64, null if that sent none), ``site``
+        (a row of the table ``sites``, see `sites`; Int32, null if not known). A hold that a hole touches has
+        the part that is known, and no overrun. With sampled edges all are as precise as the period.
 
     Raises:
-        OptionError: ``over`` is negative or no number.
+        OptionError: if ``over`` is negative or not a number.
 
     Example:
         >>> import gilscope
@@ -61,7 +60,7 @@ def _nanoseconds(over: float | None) -> int:
     if over is None:
         return -1
     if isinstance(over, bool) or not isinstance(over, Real) or not 0 <= over < 1e9:
-        raise OptionError(f"over must be a number of seconds, not negative, or None; got {over!r}")
+        raise OptionError(f"over must be a number of seconds of at least 0, or None; got {over!r}")
     return round(over * 1e9)
 
 
@@ -70,7 +69,7 @@ def _longest_first(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _holds(trace: ObservedTrace, gil: Gil, least: int) -> pd.DataFrame:
-    # Asked of holds in order of time, where searching is fast; then brought into order.
+    # Computed in order of time, in which searching is fast; sorted afterwards.
     runs, overrun = gil.runs, overruns(trace, gil)
     if least >= 0:
         longer = np.flatnonzero(runs.duration > least)
@@ -100,7 +99,7 @@ def _holds(trace: ObservedTrace, gil: Gil, least: int) -> pd.DataFrame:
 def _waiters(trace: ObservedTrace, gil: Gil, runs: Spans) -> Int:
     """Return how many threads waited during each hold."""
     if trace.exact:
-        # A wait ends in a hold of its own thread: none waits twice during another's.
+        # A wait ends in a hold of its own thread, so no thread waits twice during one hold of another.
         return gil.waiting.touched(runs.start, runs.end)
     n = len(trace.names)
     pairs = [np.zeros(0, np.int64)]
@@ -110,9 +109,9 @@ def _waiters(trace: ObservedTrace, gil: Gil, runs: Spans) -> Int:
 
 
 def overruns(trace: ObservedTrace, gil: Gil) -> Int:
-    """Return how long each hold went on after its drop request; the hand-off that ended it tells.
+    """Return how long each hold went on after the drop request of the hand-off that ended it.
 
-    `NO_TIME` where it did not ask.
+    `NO_TIME` if the new holder sent no drop request.
     """
     runs = gil.runs
     out = np.full(len(runs), NO_TIME, np.int64)
@@ -123,7 +122,7 @@ def overruns(trace: ObservedTrace, gil: Gil) -> Int:
     release = trace.numbers("handoffs", "release_ns")[mine]
     key, nth, order = _ends(trace, release, trace.numbers("handoffs", "from_thread")[mine])
     ended = np.flatnonzero((runs.thread[1:] != runs.thread[:-1]) & (runs.release[:-1] != OPEN))
-    # Of a hold that a hole touches this is no end, but an instant at which it went on: it finds nothing.
+    # For a hold that a hole touches this instant is not its end, so it matches no hand-off.
     wanted, wanted_nth, ended_order = _ends(trace, (runs.at + runs.duration)[ended], runs.thread[ended])
     at = np.searchsorted(key, wanted, "left") + wanted_nth
     found = np.flatnonzero(at < len(key))
@@ -134,10 +133,10 @@ def overruns(trace: ObservedTrace, gil: Gil) -> Int:
 
 
 def _ends(trace: ObservedTrace, end: Int, thread: Threads) -> tuple[Int, Int, Int]:
-    """Return ends of holds as one number for time and thread, sorted; which of equal ones each is; the order.
+    """Return a sorted key of time and thread for ends of holds, the rank of each among equal keys, the order.
 
-    Where the number wraps around, it does so for hand-offs and holds alike. Stamps can be equal: then the
-    order of rows tells which hold a hand-off ended.
+    A key that overflows does so for hand-offs and holds alike. Stamps can be equal: then the order of rows
+    decides which hold a hand-off ended.
     """
     key = end * np.int64(len(trace.names)) + thread
     order = np.argsort(key, kind="stable")
@@ -146,9 +145,11 @@ def _ends(trace: ObservedTrace, end: Int, thread: Threads) -> tuple[Int, Int, In
 
 
 def unresponsive(t: AnyTrace, interval_ns: int) -> pd.DataFrame:
-    """Return the rows of `holds` that did not let go when they were asked to, for a switch interval or more.
+    """Return the rows of `holds` that went on for a switch interval or more after a drop request.
 
-    Who is asked does so within microseconds, unless it is in a call that does not look.
+    Only holds of more than two switch intervals count; those with an unknown drop request if their waiters
+    waited for more than `LONG` switch intervals on average. The interpreter releases within microseconds of a
+    drop request; a call into native code does not check.
     """
     h = holds(t, over=2 * interval_ns / 1e9)
     slow = h.overrun_ns >= interval_ns
@@ -158,23 +159,23 @@ def unresponsive(t: AnyTrace, interval_ns: int) -> pd.DataFrame:
 def blame(t: AnyTrace, by: Literal["thread", "line", "function", "file"] = "thread") -> pd.DataFrame:
     """Return how long each thread waited while each other thread held the GIL, and while it was free.
 
-    Each row adds up to what the thread waited in all, to the nanosecond.
+    The sum of each row is exactly the time that the thread waited.
 
     Args:
         t: a trace, its path, or its tables.
-        by: ``"thread"``, or what makes a place in the program: a row for each place where a thread last let
-            go before it waited, a column for each at which others let go when they had held.
+        by: ``"thread"``, or the kind of place in the program: a row for each place of a waiting thread's last
+            release, a column for each place where the hold that it waited for ended.
 
     Returns:
         A matrix of nanoseconds (int64): waiting threads down (index ``waiter``), holders across, by number
-        (columns of int, those who made nobody wait left out), and a last column ``free``. Names are in
+        (columns of int, without holders for which no thread waited), and a last column ``free``. Names are in
         ``threads(t)``; places are texts (``function (file:line)``). With sampled edges further columns
         ``N_low`` and ``N_high``, ``free_low`` and ``free_high`` hold 95 % intervals (float64, see
         `gilscope.analysis`).
 
     Raises:
-        OptionError: ``by`` is none of those, the matrix would have more than 25 million cells, or the trace
-            has no sites.
+        OptionError: if ``by`` has another value, the matrix would have more than 25 million cells, or places
+            are asked for and the trace has no sites.
 
     Example:
         >>> import gilscope
@@ -188,8 +189,8 @@ def blame(t: AnyTrace, by: Literal["thread", "line", "function", "file"] = "thre
         return _blame_places(trace, places(trace, by, "innermost"))
     edges = estimates.edges(trace)
     windows = [(0, trace.wall)] if trace.exact else list(itertools.pairwise(edges.tolist()))
-    who = [(gil.waits.thread.astype(np.int64), gil.runs.thread.astype(np.int64)) for gil in trace.gils]
-    matrix = _Matrix(trace, who, len(windows), len(trace.names))
+    keys = [(gil.waits.thread.astype(np.int64), gil.runs.thread.astype(np.int64)) for gil in trace.gils]
+    matrix = _Matrix(trace, keys, len(windows), len(trace.names))
     for cells, (begin, end) in zip(matrix.cells, windows, strict=True):
         matrix.add(cells, int(begin), int(end))
     return _blame_frame(trace, matrix)
@@ -207,25 +208,27 @@ def _blame_places(trace: ObservedTrace, found: Places) -> pd.DataFrame:
 
 
 class _Matrix:
-    """How long each of some keys waited during the holds of each other one.
+    """How long each key waited during the holds of each other key; a key is a thread or a place.
 
     Args:
         trace: a trace.
-        keys: of each of its GILs, the key of each wait and of each hold.
-        layers: how many matrices there are to fill.
+        keys: for each of its GILs, the key of each wait and of each hold.
+        layers: number of matrices to fill.
         n: keys are below this.
+
+    Raises:
+        OptionError: if the matrices would have more than `MOST_CELLS` cells.
     """
 
     def __init__(self, trace: ObservedTrace, keys: list[tuple[Int, Int]], layers: int, n: int) -> None:
         self._gils, self._keys = trace.gils, keys
         pairs = list(zip(trace.gils, keys, strict=True))
-        # Who waited, and who held the GIL meanwhile.
         waited = [wait[gil.waits.end > gil.waits.start] for gil, (wait, _) in pairs]
         held = [run[gil.waiting.within(gil.runs.start, gil.runs.end) > 0] for gil, (_, run) in pairs]
         self.waiters, self.holders = np.unique(np.concatenate(waited)), np.unique(np.concatenate(held))
         if len(self.waiters) * (len(self.holders) + 1) * layers > MOST_CELLS:
             raise OptionError(
-                f"a matrix of {len(self.waiters)} who waited and {len(self.holders)} who held is too large; "
+                f"a matrix of {len(self.waiters)} waiters and {len(self.holders)} holders is too large; "
                 "use holds(t), or leave threads out of the tables"
             )
         self._row, self._column = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -234,7 +237,7 @@ class _Matrix:
         self.cells = np.zeros((layers, len(self.waiters), len(self.holders) + 1), np.int64)
 
     def add(self, cells: Int, begin: int, end: int) -> None:
-        """Add to one layer what was waited between two instants."""
+        """Add the waits between two instants to one layer."""
         for gil, (wait, run) in zip(self._gils, self._keys, strict=True):
             start, stop = np.maximum(gil.waits.start, begin), np.minimum(gil.waits.end, end)
             kept = stop > start
@@ -249,7 +252,7 @@ class _Matrix:
             held = group_sums(cell, ns, cells.size).reshape(rows, columns)
             cells += held
             left -= held.sum(axis=1)
-        cells[:, -1] += left  # while nobody held it
+        cells[:, -1] += left  # waited while the GIL was free
 
 
 def _blame_frame(trace: ObservedTrace, matrix: _Matrix) -> pd.DataFrame:

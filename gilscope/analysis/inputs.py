@@ -1,4 +1,4 @@
-"""What the helpers take: a trace, its path, or its tables as Arrow or pandas; each becomes a recording."""
+"""What the helpers accept: a trace, its path, or its tables as Arrow or pandas; each becomes `Tables`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NEEDED = {
 
 @runtime_checkable
 class HasTables(Protocol):
-    """A `gilscope.Trace`, as rooms below it see it."""
+    """A `gilscope.Trace`, as this package sees it without importing it."""
 
     @property
     def _tables(self) -> Tables:
-        """The tables; an error as long as the trace is being recorded."""
+        """The tables; raises while the trace is being recorded."""
 
 
 AnyTable: TypeAlias = "pa.Table | pd.DataFrame"
@@ -72,7 +72,7 @@ def _name_of(table: AnyTable) -> str:
 
 
 def _typed(name: str, table: AnyTable) -> pa.Table:
-    """Return a table with the schema's columns; those that are missing are null, interpreters 0."""
+    """Return a table with the schema's columns; missing ones are null, a missing interpreter is 0."""
     if not isinstance(table, pa.Table | pd.DataFrame):
         raise OptionError(f"expected an Arrow table or DataFrame {name!r}, got {type(table).__name__}")
     try:

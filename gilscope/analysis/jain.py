@@ -11,7 +11,7 @@ def jains_index(amount: Int | Floats, counts: Mask | None = None) -> Floats:
     """Return (sum x)**2 / (n sum x**2): 1 where all have the same, 1/n where one has everything.
 
     Args:
-        amount: what each has; shape (how many, ...).
+        amount: what each one has; shape (n, ...).
         counts: of the same shape, false for those to leave out; None counts all.
 
     Returns:

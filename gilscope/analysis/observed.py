@@ -1,7 +1,7 @@
-"""What the helpers compute on: a trace, a path, or tables, as NumPy arrays in observed time.
+"""A trace as NumPy arrays in observed time: what the helpers compute on.
 
-Where transitions were lost, time is taken out: every span is measured in nanoseconds of *observed* time,
-in which such a hole has no length, so that no helper has to know of holes.
+A hole is a time in which transitions were lost. Every span is measured in nanoseconds of *observed* time, in
+which holes have no length, so that no helper has to handle them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from gilscope.analysis.gils import (
     Gil,
     Spans,
     Threads,
-    behind_one_another,
     by_start,
+    concatenated,
 )
 from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.tables import schema
 from gilscope.tables.spans import Coverage, Int, Mask, by_thread
 from gilscope.tables.stored import Tables
 
-_DISTURBED = 0.03  # of a trace cut short, which does not say how busy the sampler was: more than measured
+_DISTURBED = 0.03  # for a trace cut short, which lacks the sampler's CPU time: above all shares measured
 _ROWS_AT_ONCE = 1 << 16
 
 
@@ -54,19 +54,19 @@ class ObservedTrace:
 
     @property
     def lost_ns(self) -> int:
-        """How much of the trace is left out, because transitions were lost there."""
+        """Nanoseconds of the trace that are left out, because transitions were lost."""
         return self.duration - self.wall
 
     @property
     def disturbed(self) -> float:
-        """Share of time in which the sampler was on a processor: what it disturbs it cannot see."""
+        """Share of time in which the sampler was on a processor: it cannot see what it disturbs."""
         if "sampler_cpu_ns" not in self.metadata:
             return _DISTURBED
         return float(self.metadata["sampler_cpu_ns"]) / max(self.duration, 1)
 
     @property
     def ticks(self) -> int:
-        """How often the sampler looked."""
+        """Number of ticks, at least 1."""
         return max(int(self.metadata.get("ticks", 0)), 1)
 
     def table(self, name: str) -> pa.Table:
@@ -91,7 +91,7 @@ class ObservedTrace:
         return times - self._lost_until.until(times) if len(self.lost_start) else times
 
     def in_hole(self, times: Int) -> Mask:
-        """Tell of times of the trace whether what happened then is known only in part."""
+        """Return which times of the trace lie in a hole."""
         return self._lost_until.on(times) > 0
 
     def interval_at(self, times: Int) -> Int:
@@ -104,7 +104,7 @@ class ObservedTrace:
     def labels(self, threads: Threads) -> pd.Categorical:
         """Return the names of threads, one a row; null for -1."""
         names, code = np.unique(np.array([*self.names, ""], object), return_inverse=True)
-        codes = code.astype(np.min_scalar_type(-len(names)))[threads]  # as narrow as they can be
+        codes = code.astype(np.min_scalar_type(-len(names)))[threads]  # as narrow a type as possible
         codes[threads < 0] = -1
         return pd.Categorical.from_codes(codes, names)
 
@@ -113,12 +113,12 @@ class ObservedTrace:
         order = by_thread(spans.thread)
         start, end = spans.start[order], spans.end[order]
         until = np.cumsum(np.bincount(spans.thread, minlength=len(self.names)))
-        idle = Coverage(start[:0], end[:0])  # of most threads, where there are many
+        idle = Coverage(start[:0], end[:0])  # shared: most of many threads are idle
         bounds = itertools.pairwise([0, *until.tolist()])
         return [Coverage(start[a:b], end[a:b]) if b > a else idle for a, b in bounds]
 
     def _lost(self) -> tuple[Int, Int]:
-        """Return the spans between two ticks in which records were dropped; sampled edges need none."""
+        """Return the spans between two ticks in which records were dropped; empty for sampled edges."""
         dropped = self.numbers("samples", "dropped")
         if not self.exact or not dropped.any():
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -129,14 +129,14 @@ class ObservedTrace:
 
     def _gils(self) -> list[Gil]:
         parts: dict[tuple[int, int], list[Spans]] = {}
-        # In pieces that stay in the processor's cache: a table may be as large as half the memory.
+        # In pieces that stay in the processor's cache: a table may take half of the memory.
         for batch in self._tables["intervals"].to_batches(max_chunksize=_ROWS_AT_ONCE):
             for key, spans in self._split(batch):
                 parts.setdefault(key, []).append(spans)
         numbers = sorted({number for number, _ in parts}) or [0]
 
         def of(number: int, what: int) -> Spans:
-            return behind_one_another(parts.pop((number, what), [NO_SPANS]))
+            return concatenated(parts.pop((number, what), [NO_SPANS]))
 
         return [Gil(number, self.wall, by_start(of(number, RUN)), of(number, WAIT)) for number in numbers]
 
@@ -167,7 +167,7 @@ class ObservedTrace:
 
 
 def _sites(column: pa.Array) -> npt.NDArray[np.int32] | None:
-    """Return rows of the table ``sites``; None where none is known, as in traces without sites."""
+    """Return rows of the table ``sites``; None if no row has a site."""
     if column.null_count == len(column):
         return None
     sites: npt.NDArray[np.int32] = column.fill_null(NO_SITE).to_numpy()
@@ -177,7 +177,7 @@ def _sites(column: pa.Array) -> npt.NDArray[np.int32] | None:
 def _without_holes(
     rows: Spans, end: Int, inside: Mask, state: npt.NDArray[np.int8], interpreter: Int
 ) -> tuple[Spans, npt.NDArray[np.int8], Int]:
-    """Drop what lies in holes, and mark what a hole touches."""
+    """Drop rows that lie in holes, and mark rows that a hole touches."""
     whole = rows.duration == end - rows.at
     kept = (rows.duration > 0) | (whole & ~inside)
     marked = dataclasses.replace(rows, whole=whole)
@@ -190,7 +190,7 @@ def codes(column: pa.ChunkedArray | pa.Array, words: tuple[str, ...]) -> npt.NDA
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
         meaning = [words.index(w) if w in words else -1 for w in coded.dictionary.to_pylist()]
-        # A null stands behind the last word.
+        # Null is coded as the position behind the last word.
         indices = coded.indices.fill_null(len(meaning)).to_numpy(zero_copy_only=False)
         parts.append(np.array([*meaning, -1], np.int8)[indices])
     return np.concatenate(parts)
@@ -200,14 +200,14 @@ _CACHE: weakref.WeakKeyDictionary[Tables, ObservedTrace] = weakref.WeakKeyDictio
 
 
 def observe(t: AnyTrace) -> ObservedTrace:
-    """Return a trace as arrays, made once for each `Tables`.
+    """Return a trace as arrays; they are made once for each `Tables`.
 
     Args:
         t: a trace, its path, one of its tables, or several by name.
 
     Raises:
-        OptionError: it is none of those.
-        TraceFormatError: the path holds no trace, or a damaged one.
+        OptionError: if ``t`` is anything else.
+        TraceFormatError: if the path does not hold an intact trace.
     """
     tables = as_tables(t)
     trace = _CACHE.get(tables)

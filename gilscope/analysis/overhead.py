@@ -1,4 +1,4 @@
-"""How the GIL spent its time: held, free, and free while somebody waited for it."""
+"""How the GIL spent its time: held, free, and free while a thread waited."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_WINDOWS = 1_000_000
 
 @dataclass(frozen=True)
 class Changes:
-    """Hand-offs of one GIL; ``gap`` is -1 where nobody waited for it, or a hole touches it."""
+    """Hand-offs of one GIL; ``gap`` is -1 if no thread waited, or a hole touches it."""
 
     to: Threads
     acquire: Int
@@ -32,7 +32,7 @@ class Changes:
 
 
 def changes(trace: ObservedTrace, gil: Gil) -> Changes:
-    """Return the hand-offs of a GIL; none of a trace with sampled edges, which does not see them all."""
+    """Return the hand-offs of a GIL; empty for sampled edges, which do not see all of them."""
     acquire, release = (trace.numbers("handoffs", c) for c in ("acquire_ns", "release_ns"))
     mine: Any = slice(None if trace.exact else 0)
     if trace.exact and (len(trace.gils) > 1 or trace.lost_ns):
@@ -51,9 +51,9 @@ def changes(trace: ObservedTrace, gil: Gil) -> Changes:
 
 @dataclass(frozen=True)
 class Figures:
-    """What groups have of a GIL's time, by group, and hand-offs with the group of each.
+    """The time of a GIL by group (a thread or a window), and hand-offs with the group of each.
 
-    Times are nanoseconds; ``waited`` is added up over waiters.
+    Times are in nanoseconds; ``waited`` is the sum over waiters.
     """
 
     wall: Int
@@ -65,8 +65,8 @@ class Figures:
     gap: Int
     forced: Mask
 
-    def and_of(self, other: Figures) -> Figures:
-        """Return what the same groups have of two GILs."""
+    def plus(self, other: Figures) -> Figures:
+        """Return the figures of the same groups for two GILs together."""
         by_group = ("wall", "held", "lost", "waited", "steals")
         by_handoff = ("group", "gap", "forced")
         return Figures(
@@ -75,7 +75,7 @@ class Figures:
         )
 
     def frame(self, seen: Int) -> pd.DataFrame:
-        """Return the columns of `overhead`; ``seen`` is the time each group, or all, went on, in ns."""
+        """Return the columns of `overhead`; ``seen`` is the wall time of each group, or of all, in ns."""
         n = len(self.wall)
         times = {"held": self.held, "free": self.wall - self.held, "overhead": self.lost}
         out: dict[str, Any] = {"wall_ns": self.wall}
@@ -97,36 +97,36 @@ class Figures:
 
 
 def per_second(count: Int, ns: Int) -> Floats:
-    """Return a rate; null where there is no time."""
+    """Return a rate; null if the time is 0."""
     return count / np.where(ns > 0, ns / 1e9, np.nan)
 
 
 def overhead(t: AnyTrace, by: Literal["thread", "interpreter"] | float | None = None) -> pd.DataFrame:
-    """Return how the GIL spent its time, and what was lost in hand-offs.
+    """Return how the GIL spent its time, and how much of it hand-offs lost.
 
     ``overhead_ns`` is the time the GIL is free while at least one thread waits for it: pure loss. Held and
-    free add up to the wall time; with several GILs each has its own, and a row for all of them adds them up.
-    Of hand-offs only those for which somebody waited have a gap that counts.
+    free add up to the wall time; with several GILs each has its own, and a row for all of them is their sum.
+    Gaps are those of hand-offs for which a thread waited.
 
     Args:
         t: a trace, its path, or its tables.
-        by: None for one row. ``"interpreter"``: a row per GIL. ``"thread"``: a row per thread that took the
-            GIL, which answers for the time it held it and for the time the GIL was free before; the rows
-            and what was free at the end add up to the trace. A number: a row per window of so many seconds.
+        by: None for one row. ``"interpreter"``: a row per GIL. ``"thread"``: a row per thread that acquired
+            the GIL, with the time it held the GIL and the time the GIL was free before; the rows and the
+            free time at the end add up to the trace. A number: a row per window of this many seconds.
 
     Returns:
-        Columns ``interpreter``, or ``thread`` and ``thread_name``, or ``start_ns``, as asked for; then
+        Columns ``interpreter``, or ``thread`` and ``thread_name``, or ``start_ns``, depending on ``by``; then
         ``wall_ns``, ``held_ns``, ``free_ns``, ``overhead_ns`` (int64); ``held_share``, ``free_share``,
         ``overhead_share`` of the wall time (float64); ``handoffs``, ``forced``, ``steals`` (Int64);
         ``handoffs_per_s``, ``gap_p50_ns``, ``gap_p90_ns``, ``gap_p99_ns``, ``gap_max_ns``, ``mean_waiters``
-        (float64; null by thread); and for one row ``lost_ns``, how much of the trace is left out because
-        transitions were lost there. With sampled edges times, shares and ``mean_waiters`` have ``_low`` and
+        (float64; null by thread); and for one row ``lost_ns``, the time that is left out because
+        transitions were lost. With sampled edges times, shares and ``mean_waiters`` have ``_low`` and
         ``_high`` (95 %, see `gilscope.analysis`; per window by Wilson's interval and Poisson's); by thread
         the wall time is that of the trace, free time and overhead are null; ``handoffs`` is the GIL's own
         count of switches (null by thread), ``forced``, ``steals`` and gaps are null.
 
     Raises:
-        OptionError: ``by`` is none of those.
+        OptionError: if ``by`` has another value.
 
     Example:
         >>> import gilscope
@@ -154,7 +154,7 @@ def overhead(t: AnyTrace, by: Literal["thread", "interpreter"] | float | None = 
 
 
 def _without_events(frame: pd.DataFrame) -> pd.DataFrame:
-    """Drop what samples cannot tell."""
+    """Drop figures that sampling cannot measure."""
     frame[["forced", "steals"]] = pd.NA
     frame[list(_QUANTILES)] = np.nan
     return frame
@@ -180,7 +180,7 @@ def _of_gil(trace: ObservedTrace, gil: Gil) -> Figures:
 
 def _by_gil(trace: ObservedTrace, gils: list[Gil]) -> pd.DataFrame:
     wall = np.array([trace.wall])
-    figures = functools.reduce(Figures.and_of, (_of_gil(trace, gil) for gil in gils))
+    figures = functools.reduce(Figures.plus, (_of_gil(trace, gil) for gil in gils))
     frame = figures.frame(wall)
     if trace.exact:
         return frame
@@ -204,7 +204,7 @@ def _intervals(trace: ObservedTrace, gils: list[Gil]) -> dict[str, object]:
 
 def _by_thread(trace: ObservedTrace) -> pd.DataFrame:
     n = len(trace.names)
-    figures = functools.reduce(Figures.and_of, (_of_threads(trace, gil, n) for gil in trace.gils))
+    figures = functools.reduce(Figures.plus, (_of_threads(trace, gil, n) for gil in trace.gils))
     frame = figures.frame(np.array([trace.wall])).assign(mean_waiters=np.nan)
     if not trace.exact:
         frame["handoffs"], frame["handoffs_per_s"] = pd.NA, np.nan
@@ -216,7 +216,7 @@ def _by_thread(trace: ObservedTrace) -> pd.DataFrame:
 
 
 def _held_by(trace: ObservedTrace, frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep of each thread's part what samples can tell, which is how long it held the GIL."""
+    """Keep only how long each thread held the GIL, which is all that sampling can measure."""
     at = estimates.edges(trace)
     per_gil = [[np.diff(c.until(at)) for c in trace.coverages(gil.runs)] for gil in trace.gils]
     covered = np.sum(np.array(per_gil, np.int64).reshape(len(per_gil), -1, estimates.WINDOWS), axis=0)
@@ -248,10 +248,10 @@ def _of_threads(trace: ObservedTrace, gil: Gil, n: int) -> Figures:
 
 
 def window_edges(trace: ObservedTrace, seconds: float) -> Int:
-    """Return the edges of windows of a length, the last one cut, in nanoseconds of the trace.
+    """Return the edges of windows of equal length, the last one cut, in nanoseconds of the trace.
 
     Raises:
-        OptionError: it is no length, or would make more than a million windows.
+        OptionError: if ``seconds`` is not above zero, or makes more than a million windows.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, Real):
         raise OptionError(f"expected a number of seconds, got {seconds!r}")
@@ -266,7 +266,7 @@ def window_edges(trace: ObservedTrace, seconds: float) -> Int:
 
 
 def window_of_ticks(trace: ObservedTrace, edges: Int) -> Int:
-    """Return the number of the window into which each tick falls; what it says is of the time before."""
+    """Return the window of each tick; a tick on an edge reports the window before."""
     ticks = np.searchsorted(edges[1:], trace.numbers("samples", "time_ns"), "left")
     return np.minimum(ticks, len(edges) - 2)
 
@@ -275,20 +275,20 @@ def by_window(trace: ObservedTrace, edges: Int) -> pd.DataFrame:
     """Return the columns of `overhead`, a row per window between edges in nanoseconds of the trace."""
     at = trace.observed(edges)
     n = len(at) - 1
-    figures = functools.reduce(Figures.and_of, (_of_windows(trace, gil, at) for gil in trace.gils))
+    figures = functools.reduce(Figures.plus, (_of_windows(trace, gil, at) for gil in trace.gils))
     with np.errstate(divide="ignore", invalid="ignore"):
         frame = figures.frame(np.diff(at))
         if not trace.exact:
-            ticks = window_of_ticks(trace, edges)
-            switches = group_sums(ticks, trace.numbers("samples", "switches"), n)
+            window = window_of_ticks(trace, edges)
+            switches = group_sums(window, trace.numbers("samples", "switches"), n)
             frame["handoffs"] = switches
             frame["handoffs_per_s"] = per_second(switches, np.diff(at))
-            looks = np.bincount(ticks, minlength=n)
+            ticks = np.bincount(window, minlength=n)
             for word in ("held", "free", "overhead"):
-                low, high = estimates.wilson(trace, frame[f"{word}_share"].to_numpy(), looks)
+                low, high = estimates.wilson(trace, frame[f"{word}_share"].to_numpy(), ticks)
                 frame[f"{word}_share_low"], frame[f"{word}_share_high"] = low, high
                 frame[f"{word}_ns_low"], frame[f"{word}_ns_high"] = low * figures.wall, high * figures.wall
-            low, high = estimates.poisson(trace, frame["mean_waiters"].to_numpy(np.float64), looks)
+            low, high = estimates.poisson(trace, frame["mean_waiters"].to_numpy(np.float64), ticks)
             frame["mean_waiters_low"], frame["mean_waiters_high"] = low, high
     return frame.astype({"handoffs": "Int64"})
 

@@ -1,4 +1,4 @@
-"""Places in the program: what sites are gathered by."""
+"""Places in the program: lines, functions or files, by which sites are grouped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ By = Literal["line", "function", "file"]
 Frame = Literal["innermost", "program"]
 
 NOT_KNOWN = "(not known)"
-"""Function of the place that stands for all holds and waits whose site is not known."""
+"""Function name of the place of all holds and waits whose site is not known."""
 
 _COLUMNS: dict[str, list[str]] = {
     "line": ["function", "file", "line"],
@@ -31,11 +31,11 @@ _COLUMNS: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Places:
-    """Places, numbered; the last one stands for what is not known.
+    """Numbered places; the last one is `NOT_KNOWN`.
 
     Args:
-        names: columns ``function``, ``file`` and ``line``, a row a place.
-        of_site: the place of each site; of `NO_SITE`, the last position, too.
+        names: columns ``function``, ``file`` and ``line``, one row per place.
+        of_site: the place of each site; the last position is that of `NO_SITE`.
     """
 
     names: pd.DataFrame
@@ -53,13 +53,13 @@ def sites_of(trace: ObservedTrace) -> pa.Table:
     """Return the table ``sites``.
 
     Raises:
-        OptionError: the trace has none.
+        OptionError: if the trace has no sites.
     """
     table = trace.table("sites")
     if not len(table):
         raise OptionError(
-            "this trace does not say where in the program the GIL was let go; record it with exact edges "
-            "and sites=True (the default)"
+            "this trace has no sites, the places in the program where threads released the GIL; record it "
+            "with exact edges and sites=True (the default)"
         )
     return table
 
@@ -69,12 +69,12 @@ def places(trace: ObservedTrace, by: str, frame: str) -> Places:
 
     Args:
         trace: the trace.
-        by: what makes a place: see `By`.
-        frame: which frame of a stack names it: the innermost, or the innermost one of the program itself,
+        by: the kind of place, see `By`.
+        frame: the frame of a stack that names the place: the innermost, or the innermost one of the program,
             outside the libraries.
 
     Raises:
-        OptionError: ``by`` or ``frame`` is none of those, or the trace has no sites.
+        OptionError: if ``by`` or ``frame`` has another value, or the trace has no sites.
     """
     for name, value, allowed in (("by", by, get_args(By)), ("frame", frame, get_args(Frame))):
         if value not in allowed:
@@ -97,7 +97,7 @@ def places(trace: ObservedTrace, by: str, frame: str) -> Places:
 
 
 def _of_program(trace: ObservedTrace, sites: pd.DataFrame) -> Int:
-    """Return for each site the innermost caller that is no library's, the site itself among them."""
+    """Return for each site the innermost frame outside the libraries, the site itself included."""
     libraries = tuple(f"{path}/" for path in trace.metadata.get("library_paths", ()))
     file = sites["file"].fillna("").to_numpy(object)
     own = [bool(f) and not f.startswith(("<frozen ", *libraries)) for f in file]
@@ -109,11 +109,11 @@ def _of_program(trace: ObservedTrace, sites: pd.DataFrame) -> Int:
 
 
 def labelled(places: Places, which: Any, *, brief: bool = False) -> list[str]:
-    """Return places as one text each: function, file and line.
+    """Return the text ``function (file:line)`` of each place.
 
     Args:
         places: the places.
-        which: numbers of those to return.
+        which: numbers of the places to return.
         brief: shorten paths of files, see `short_path`.
     """
     rows = places.names.iloc[which]

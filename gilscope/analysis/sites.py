@@ -1,4 +1,4 @@
-"""Which lines of code held the GIL, and whom they made wait."""
+"""Which lines of code held the GIL, and which threads waited for them."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ _SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns"
 
 
 def sites(t: AnyTrace, by: By = "line", frame: Frame = "innermost") -> pd.DataFrame:
-    """Return what each line of code cost that let the GIL go, the costliest for others first.
+    """Return the cost of each line of code that released the GIL, the costliest for other threads first.
 
-    A hold belongs to the line at which it ended: what ran before it in the same hold is in it too. One that
-    went on for more than 0.1 ms after the thread was asked to let go belongs to the line at which it was
-    asked, since CPython looks at calls and loops only, and it came by none: it was in an operator or a C
-    function, which belongs to the line that called it. A hold with which a thread or the trace ends belongs
-    to where it began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held,
+    A hold belongs to the line at which it ended, with everything that ran before in the same hold. A hold
+    that went on for more than 0.1 ms after a drop request belongs to the line at which the drop request
+    arrived: CPython checks at calls and loops only, so the thread was inside one operator or C function,
+    which belongs to the line that called it. A hold that ends with its thread or the trace belongs to the
+    line where it began. Rows add up to the trace: their ``held_ns`` to the time the GIL was held,
     ``inflicted_ns`` to the time threads waited while it was held, ``overhead_ns`` to the hand-off overhead
     after the first hold.
 
     Args:
         t: a trace, its path, or its tables.
         by: ``"line"``, ``"function"`` or ``"file"``.
-        frame: ``"innermost"`` takes the line that let go, wherever it is; ``"program"`` the innermost line
-            outside the standard library and installed packages, where there is one among the callers that
-            were kept.
+        frame: ``"innermost"`` takes the line that released, wherever it is; ``"program"`` the innermost line
+            outside the standard library and installed packages, if the recorded callers have one.
 
     Returns:
         Columns ``function``, ``file``, ``line`` (Int32; the function's first one by function), ``held_ns``,
-        ``holds``, ``longest_ns``, ``forced``, ``voluntary`` (releases), ``inflicted_ns`` (what threads waited
-        during these holds, added up), ``overhead_ns`` (what threads waited afterwards, while the GIL was
-        free, not added up; all int64), ``response_p50_ns`` and ``response_max_ns`` (from a drop request to
-        the release that obeyed it; float64, null where none was), ``victim`` (the thread that waited
-        longest during them; Int32) and ``victim_name``, ``victim_ns`` (Int64; null where nobody waited).
-        A row with the function ``(not known)`` holds the rest: threads that have not let go in a Python
+        ``holds``, ``longest_ns``, ``forced``, ``voluntary`` (releases), ``inflicted_ns`` (time threads waited
+        during these holds, summed over threads), ``overhead_ns`` (time the GIL was free afterwards while at
+        least one thread waited; all int64), ``response_p50_ns`` and ``response_max_ns`` (from a drop request
+        to the forced release; float64, null if there was none), ``victim`` (the thread that waited longest
+        during them; Int32) and ``victim_name``, ``victim_ns`` (Int64; null if no thread waited).
+        A row with the function ``(not known)`` holds the rest: threads that have not released in a Python
         frame yet, and interpreters with a GIL of their own.
 
     Raises:
-        OptionError: an argument is none of those, or the trace has no sites (sampled edges, ``sites=False``).
+        OptionError: if an argument has another value, or the trace has no sites (sampled edges or
+            ``sites=False``).
 
     Example:
         >>> import gilscope, time
@@ -86,7 +86,7 @@ def _add(sums: dict[str, Int], gil: Gil, place: Int) -> None:
     sums["forced"] += _counted(place, n, runs.release == FORCED)
     sums["voluntary"] += _counted(place, n, runs.release == VOLUNTARY)
     sums["inflicted_ns"] += group_sums(place, gil.waiting.within(runs.start, runs.end), n)
-    sums["overhead_ns"] += group_sums(place, gil.gaps.lost[1:], n)  # the first one is before all holds
+    sums["overhead_ns"] += group_sums(place, gil.gaps.lost[1:], n)  # the first gap is before all holds
 
 
 def _add_victims(victims: Int, gil: Gil, place: Int) -> None:
@@ -114,23 +114,24 @@ def _worst(trace: ObservedTrace, victims: Int) -> dict[str, Any]:
 
 
 def keeps_gil(t: AnyTrace) -> pd.DataFrame:
-    """Return the lines whose holds ignored a drop request for longer than the switch interval.
+    """Return the lines whose holds went on for a switch interval or more after a drop request.
 
-    CPython's interpreter obeys within microseconds; what does not is one call into native code that should
-    let the GIL go. Where the request of a hold is not known, because another thread took over, it counts
-    when its duration exceeds two switch intervals while somebody waited all the while.
+    Only holds of more than two switch intervals count. CPython's interpreter releases within microseconds of
+    a drop request; a longer response is one call into native code that should release the GIL. A hold whose
+    drop request is not known, because another thread took over, counts if its waiters waited for more than
+    four switch intervals on average.
 
     Args:
         t: a trace, its path, or its tables.
 
     Returns:
-        Columns ``function``, ``file``, ``line`` (of the line that called), ``calls`` (holds that did not
-        obey in time), ``longest_ns``, ``held_ns``, ``inflicted_ns`` (of those holds; int64),
-        ``response_max_ns`` (float64) and ``called_from`` (the program's own line, where the first is a
-        library's; a text), the costliest first.
+        Columns ``function``, ``file``, ``line`` (of the line that called), ``calls`` (number of such
+        holds), ``longest_ns``, ``held_ns``, ``inflicted_ns`` (of those holds; int64),
+        ``response_max_ns`` (float64) and ``called_from`` (the innermost line of the
+        program itself; a text), the costliest first.
 
     Raises:
-        OptionError: the trace has no sites (sampled edges, ``sites=False``).
+        OptionError: if the trace has no sites (sampled edges, ``sites=False``).
 
     Example:
         >>> import gilscope, time

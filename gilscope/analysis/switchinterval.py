@@ -1,4 +1,4 @@
-"""What the switch interval has to do with the waiting, and what another one could change."""
+"""How the switch interval contributes to waiting, and what another one could change."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ LADDER = (0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
 
 
 def switch_interval(t: AnyTrace, intervals: Sequence[float] | None = None) -> pd.DataFrame:
-    """Return what waiting was made of, and what it could be with other switch intervals, for the same work.
+    """Return the parts of all waits, and a model of them for the same work with other switch intervals.
 
     A wait that ended in a hand-off with a drop request is patience (which shrinks and grows with the
     interval), response and gap (which do not). Any other wait was for a voluntary release; a smaller
     interval cuts it short at the interval plus the median response. For another interval i' instead of i the
-    model takes patience times i'/i, and i/i' times as many of the hand-offs to threads that were forced out
-    again in turn (CPU-bound ones take turns; others do their work once); further hand-offs cost the median
-    gap each. What it does not
-    know: what threads do with the time they win, so what is saved is the most that can be, and waits for
-    voluntary releases that a larger interval would no longer cut short.
+    model takes patience times i'/i, and i/i' times as many of the hand-offs to threads whose hold also ended
+    by force (CPU-bound threads take turns; others do their work once); each further hand-off costs the
+    median gap. The model does not know what threads do with the time they win, so ``saved_ns`` is an upper
+    bound, nor the waits for voluntary releases that a larger interval would no longer cut short.
 
     Args:
         t: a trace, its path, or its tables.
         intervals: seconds; None for 50 us to 100 ms (`LADDER`).
 
     Returns:
-        One row per interval, ascending, that in force at the end of the trace among them (its row is what was
-        measured): ``interval_ns``, ``in_force`` (bool), ``wait_ns`` (all waiting), ``patience_ns``,
+        One row per interval, ascending, including the one in force at the end of the trace (its row is what
+        was measured): ``interval_ns``, ``in_force`` (bool), ``wait_ns`` (all waiting), ``patience_ns``,
         ``response_ns``, ``gap_ns``, ``voluntary_ns``, which add up to it, ``saved_ns`` (less waiting than
-        measured), ``handoffs``, ``overhead_ns`` (int64). Empty with sampled edges, which see no requests.
+        measured), ``handoffs``, ``overhead_ns`` (int64). Empty with sampled edges, which record no requests.
 
     Raises:
-        OptionError: an interval is no number of seconds above zero.
+        OptionError: if an interval is not a number of seconds above zero.
 
     Example:
         >>> import gilscope
@@ -74,7 +73,7 @@ def _add_up(parts: list[dict[str, float]], interval: int) -> dict[str, Any]:
 
 
 class _Waiting:
-    """The waits of one GIL, taken apart."""
+    """The waits of one GIL by their parts."""
 
     def __init__(self, trace: ObservedTrace, gil: Gil) -> None:
         columns = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns", "gap_ns")
@@ -92,13 +91,13 @@ class _Waiting:
         self.handoffs = len(request)
         self.overhead = int(gil.gaps.lost.sum())
         waits = gil.waits.known.total
-        told = int((self.patience + self.response + self.gap).sum()) + int(self.voluntary.sum())
-        self.rest = waits - told  # waits that ended in no hand-off: open ones, and those cut by holes
+        known = int((self.patience + self.response + self.gap).sum()) + int(self.voluntary.sum())
+        self.rest = waits - known  # of waits without a hand-off: open ones, and those cut by holes
 
     def with_interval(self, new: int, in_force: int) -> dict[str, float]:
-        """Return what the model says of another interval; that in force gives what was measured."""
+        """Return the model's figures for an interval; those of the interval in force are as measured."""
         ratio = np.ones(len(self.interval)) if new == in_force else new / np.maximum(self.interval, 1)
-        # Who takes turns waits as long in all: half as long, twice as often.
+        # Threads that take turns wait equally long in all: half as long, twice as often.
         times: Floats = np.where(self.taking_turns, 1 / ratio, 1.0)
         patience = float((self.patience * ratio * times).sum())
         cut = self._cut(new) if new != in_force else self.voluntary.astype(np.float64)
@@ -125,7 +124,7 @@ class _Waiting:
 
 
 def _is_known(trace: ObservedTrace, begin: Int, end: Int) -> Mask:
-    """Tell between which instants nothing was lost."""
+    """Return between which pairs of instants no transition was lost."""
     if not trace.lost_ns:
         return np.ones(len(begin), np.bool_)
     whole = trace.observed(end) - trace.observed(begin) == end - begin
@@ -133,7 +132,7 @@ def _is_known(trace: ObservedTrace, begin: Int, end: Int) -> Mask:
 
 
 def _forced_out(trace: ObservedTrace, gil: Gil, acquire: Int) -> Mask:
-    """Tell of each hand-off whether the new holder's hold ended by force, too."""
+    """Return for which hand-offs the new holder's hold also ended by a forced release."""
     if not len(gil.runs):
         return np.zeros(len(acquire), np.bool_)
     hold = np.searchsorted(gil.runs.start, trace.observed(acquire), "right") - 1
@@ -141,6 +140,6 @@ def _forced_out(trace: ObservedTrace, gil: Gil, acquire: Int) -> Mask:
 
 
 def _others(request: Int, acquire: Int, gap: Int, asked: Mask) -> tuple[Int, Int]:
-    """Return the waits, and gaps, of hand-offs to threads that waited and did not ask."""
+    """Return the waits and gaps of hand-offs to threads that waited and sent no drop request."""
     others = (request != NO_TIME) & ~asked
     return (acquire - request)[others], np.maximum(gap[others], 0)

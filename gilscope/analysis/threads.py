@@ -1,4 +1,4 @@
-"""Who ran, who waited: one row per thread."""
+"""How each thread spent its life: one row per thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
-from gilscope.analysis.gils import FORCED, Spans, behind_one_another
+from gilscope.analysis.gils import FORCED, Spans, concatenated
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.regionclock import RegionClock
@@ -23,11 +23,11 @@ _ENDS += ["slowdown_low", "slowdown_high"]
 
 @dataclass(frozen=True)
 class _Lives:
-    """The lives that are told of: of all threads, or as far as they lie within regions.
+    """The lives of threads: of all threads, or only the part within regions.
 
-    ``life`` is in nanoseconds, by thread number; -1 for threads that are not told of. ``runs`` and ``waits``
-    are as long as they lie within, and what counts ``runs_begun`` and ``waits_begun``. ``samplings`` are what
-    estimates need of each thread told of.
+    ``life`` is in nanoseconds, by thread number; -1 for threads without a row. ``runs`` and ``waits`` have
+    only the part within; ``runs_begun`` and ``waits_begun`` are those that begin within, at full length.
+    ``samplings`` are what estimates need, for each thread with a row.
     """
 
     life: Int
@@ -42,20 +42,19 @@ class _Lives:
 def threads(t: AnyTrace, region: str | None = None) -> pd.DataFrame:
     """Return one row per thread: how it spent its life.
 
-    A thread's life lasts from its first transition to its last. ``off_ns`` is what run and wait leave of
-    it, so the three shares sum to one. ``slowdown`` is (run + wait) / run: how many times longer the thread's
+    A thread's life lasts from its first transition to its last. ``off_ns`` is its life without run and wait,
+    so the three shares sum to one. ``slowdown`` is (run + wait) / run: how many times longer the thread's
     work took than with the GIL to itself.
 
-    With a ``region`` a thread's life is the time it spent in its own regions of that name (in several at
-    once: once), and there are rows only for threads that have one. Run, wait and off are of that life.
-    Counts and quantiles are of the holds and waits that begin in it, and a wait is as long as it is, also
-    where the region ends before; ``longest_ns`` is the most that a single hold lasted within, wherever it
-    began: mostly a thread holds the GIL already when it enters. A region that is not complete counts as far
-    as it is known.
+    With a ``region`` a thread's life is the time it spent in its own regions of that name (overlapping ones
+    count once), and only threads with such a region have a row. Run, wait and off are of that life. Counts
+    and quantiles are of the holds and waits that begin in it; a wait counts at full length even if the region
+    ends before it. ``longest_ns`` is the longest part of a single hold within a region, wherever the hold
+    began: a thread usually holds the GIL when it enters. An incomplete region counts as far as it is known.
 
     Args:
         t: a trace, its path, or its tables.
-        region: name of the regions to look into; None for all of the trace.
+        region: name of regions; None for the whole trace.
 
     Returns:
         Columns ``thread`` (int64), ``thread_name``; ``life_ns``, ``run_ns``, ``wait_ns``, ``off_ns`` (int64),
@@ -63,13 +62,13 @@ def threads(t: AnyTrace, region: str | None = None) -> pd.DataFrame:
         (releases), ``longest_ns`` (hold; Int64); ``wait_p50_ns``, ``wait_p90_ns``, ``wait_p99_ns``,
         ``wait_max_ns`` (float64); ``cpu_ns`` (processor time while traced, Int64); ``slowdown`` (float64).
         With sampled edges times and shares have ``_low`` and ``_high`` (95 %, see `gilscope.analysis`), of a
-        life as long as the trace, or the regions, and counts, quantiles and ``longest_ns`` are null. Null
-        too: quantiles of a thread that never waited, ``slowdown`` of one that never ran, ``cpu_ns`` where it
-        was not read, as within regions. Intervals that a hole touches count with what is known of them in
-        times, and not at all in quantiles and ``longest_ns``.
+        life as long as the trace, or the regions, and counts, quantiles and ``longest_ns`` are null. Also
+        null: quantiles of a thread that never waited, ``slowdown`` of one that never ran, ``cpu_ns`` if not
+        read, as within regions. Of intervals that a hole touches, times have the known part; quantiles and
+        ``longest_ns`` leave them out.
 
     Raises:
-        OptionError: no region has that name.
+        OptionError: if no region has that name.
 
     Example:
         >>> import gilscope
@@ -128,9 +127,9 @@ def _within(trace: ObservedTrace, region: str) -> _Lives:
 
 
 def _all(trace: ObservedTrace, which: Literal["runs", "waits"]) -> Spans:
-    """Return the spans of every GIL behind one another."""
+    """Return the spans of all GILs in one."""
     parts = [gil.runs if which == "runs" else gil.waits for gil in trace.gils]
-    return parts[0] if len(parts) == 1 else behind_one_another(parts)
+    return parts[0] if len(parts) == 1 else concatenated(parts)
 
 
 def _sums(spans: Spans, n: int) -> Int:
@@ -138,7 +137,7 @@ def _sums(spans: Spans, n: int) -> Int:
 
 
 def _bounds(trace: ObservedTrace, runs: Spans, waits: Spans) -> tuple[Int, Int]:
-    """Return when each thread was first and last seen, in observed nanoseconds; -1 where it never was."""
+    """Return when each thread was first and last seen, in observed nanoseconds; last is -1 if never."""
     n = len(trace.names)
     first, last = np.full(n, trace.wall, np.int64), np.full(n, -1, np.int64)
     rows = trace.numbers("threads", "thread")
@@ -174,12 +173,12 @@ def _cpu(trace: ObservedTrace) -> Int:
 
 
 def _estimated(frame: pd.DataFrame, trace: ObservedTrace, lives: _Lives) -> pd.DataFrame:
-    """Give estimates their intervals, and drop what samples cannot tell."""
+    """Add intervals to estimates, and drop figures that sampling cannot measure."""
     runs, waits = (trace.coverages(s) for s in (lives.runs, lives.waits))
     rows: list[dict[str, Any]] = []
     for figures, sampling in zip(frame.to_dict("records"), lives.samplings, strict=True):
-        who, row, at = figures["thread"], dict(figures), estimates.edges(sampling)
-        covered = {"run": np.diff(runs[who].until(at)), "wait": np.diff(waits[who].until(at))}
+        number, row, at = figures["thread"], dict(figures), estimates.edges(sampling)
+        covered = {"run": np.diff(runs[number].until(at)), "wait": np.diff(waits[number].until(at))}
         covered["off"] = np.diff(at) - covered["run"] - covered["wait"]
         row.update(life_ns=sampling.wall, off_ns=int(covered["off"].sum()))
         for word, ns in covered.items():
@@ -194,7 +193,7 @@ def _estimated(frame: pd.DataFrame, trace: ObservedTrace, lives: _Lives) -> pd.D
 
 
 def _slowdown_interval(row: dict[str, Any]) -> tuple[float, float]:
-    """Return the slowdown if all went well for the thread, and if all went badly."""
+    """Return the least and the greatest slowdown that the intervals of run and wait allow."""
     low = 1 + row["wait_share_low"] / row["run_share_high"] if row["run_share_high"] else np.nan
     high = 1 + row["wait_share_high"] / row["run_share_low"] if row["run_share_low"] else np.inf
     return low, high

@@ -1,4 +1,4 @@
-"""The trace over time: what happened in each window, and how fair it was."""
+"""The trace over time: how the GIL was used in each window, and how fairly it was shared."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from gilscope.tables.spans import Int
 
 
 def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
-    """Return one row per window of time: how the GIL was used, and by whom.
+    """Return one row per window of time: how the GIL was used, and by which threads.
 
     Args:
         t: a trace, its path, or its tables.
-        window: length in seconds; the last window is as long as what is left.
+        window: length in seconds; the last window may be shorter.
 
     Returns:
         Columns ``start_ns``, ``wall_ns`` (observed time; int64), ``held_share``, ``overhead_share``,
         ``waiters`` (mean number waiting), ``handoffs_per_s`` (float64), and for each thread N that ran or
-        waited ``run_share_N`` and ``wait_share_N`` (float64, of the window). Null in a window of which
-        nothing is known because transitions were lost. With sampled edges shares and ``waiters`` have
+        waited ``run_share_N`` and ``wait_share_N`` (float64, of the window). Null in a window that lies
+        in a hole. With sampled edges shares and ``waiters`` have
         ``_low`` and ``_high`` (95 %, Wilson's interval and Poisson's for the ticks in the window).
 
     Raises:
-        OptionError: the window is no length above zero, or makes more than a million windows.
+        OptionError: if the window is not above zero, or makes more than a million windows.
 
     Example:
         >>> import gilscope
@@ -56,9 +56,9 @@ def timeline(t: AnyTrace, window: float = 0.1) -> pd.DataFrame:
             if run[i].any() or wait[i].any()
         }
     if not trace.exact:
-        looks = np.bincount(window_of_ticks(trace, edges), minlength=len(wall))
+        ticks = np.bincount(window_of_ticks(trace, edges), minlength=len(wall))
         for name in list(shares):
-            shares[f"{name}_low"], shares[f"{name}_high"] = estimates.wilson(trace, shares[name], looks)
+            shares[f"{name}_low"], shares[f"{name}_high"] = estimates.wilson(trace, shares[name], ticks)
     return pd.concat([pd.DataFrame({"start_ns": edges[:-1]}), frame, pd.DataFrame(shares)], axis=1)
 
 
@@ -69,7 +69,7 @@ def _per_thread(trace: ObservedTrace, edges: Int) -> tuple[Int, Int]:
     if n * len(edges) > MOST_CELLS:
         raise OptionError(
             f"{len(edges) - 1} windows of {n} threads each are too many: expected at most "
-            f"{MOST_CELLS // max(n, 1)} windows; overhead(t, by=seconds) does not look at threads"
+            f"{MOST_CELLS // max(n, 1)} windows; overhead(t, by=seconds) has no columns for threads"
         )
     both = []
     for which in ("runs", "waits"):
@@ -84,23 +84,23 @@ def _per_thread(trace: ObservedTrace, edges: Int) -> tuple[Int, Int]:
 
 
 def fairness(t: AnyTrace, window: float | None = None) -> pd.DataFrame:
-    """Return how evenly threads got what they wanted of the GIL, over the trace or per window.
+    """Return how evenly threads got the GIL time that they wanted, over the trace or per window.
 
     Jain's index (Jain, Chiu and Hawe 1984) J = (sum x)**2 / (n sum x**2) over the n threads that wanted the
-    GIL, where x = run / (run + wait) is the part of what a thread wanted that it got. 1: all alike; 1/n:
-    one got everything.
+    GIL, where x = run / (run + wait) is the share of the wanted time that a thread got. 1: all the same;
+    1/n: one thread got everything.
 
     Args:
         t: a trace, its path, or its tables.
         window: seconds; None for the whole trace.
 
     Returns:
-        Columns ``start_ns``, ``threads`` (n; int64) and ``fairness`` (float64; null where no thread wanted
+        Columns ``start_ns``, ``threads`` (n; int64) and ``fairness`` (float64; null if no thread wanted
         the GIL, or none got it). With sampled edges ``fairness_low`` and ``fairness_high`` (95 %, block
         bootstrap over 20 windows of the trace; null with a ``window``, which has too few ticks for it).
 
     Raises:
-        OptionError: the window is no length above zero, or makes more than a million windows.
+        OptionError: if the window is not above zero, or makes more than a million windows.
 
     Example:
         >>> import gilscope

@@ -1,11 +1,11 @@
 """Pictures of a trace, drawn with matplotlib (``pip install 'gilscope[plot]'``).
 
 Each function takes what the helpers of `gilscope.analysis` take and returns a matplotlib ``Axes``. Without
-``ax`` it makes a figure of its own, which touches neither pyplot nor its backend:
-``ax.figure.savefig("picture.png")`` writes it. Pass ``ax=pyplot.gca()`` to see it in a window or notebook.
+``ax`` it makes a new figure without pyplot and its backend: ``ax.figure.savefig("picture.png")`` writes it.
+Pass ``ax=pyplot.gca()`` to see it in a window or notebook.
 
-Colours are those of Okabe and Ito, which colour-blind people can tell apart; a word has the same colour in
-every picture.
+Colours are those of Okabe and Ito, which colour-blind people can distinguish; run, wait, off and overhead
+have the same colour in every picture.
 """
 
 from gilscope.plots.canvas import (

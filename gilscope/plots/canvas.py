@@ -1,4 +1,4 @@
-"""What all pictures share: axes, colours, labels."""
+"""Axes, colours and labels that all pictures share."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 RUN_COLOR = "#0072B2"
 WAIT_COLOR = "#E69F00"
-OFF_COLOR = "#D9D9D9"  # nothing happens: grey, not a colour of the palette
+OFF_COLOR = "#D9D9D9"  # grey is not a colour of the palette: nothing happens
 OVERHEAD_COLOR = "#D55E00"
 INTERVAL_COLOR = "#CC79A7"
 COLORS = {"run": RUN_COLOR, "wait": WAIT_COLOR, "off": OFF_COLOR, "overhead": OVERHEAD_COLOR}
-"""The colour of each word, everywhere."""
+"""Colours by state, the same in every picture."""
 MOST_LANES = 30
 PIXELS = 1000
-"""As wide as pictures are, about."""
+"""About the width of a picture."""
 SHORTEST_NS = 1000  # nanoseconds on an axis of time
 _INCHES = 9.0
 _MOST_LETTERS = 24
@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def available() -> bool:
-    """Tell whether matplotlib is installed.
+    """Return whether matplotlib is installed.
 
     Example:
         >>> from gilscope import plots
@@ -50,7 +50,7 @@ def available() -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -60,13 +60,13 @@ def steps(values: Floats) -> Floats:
 
 
 def decades(values: Sequence[float]) -> tuple[int, int]:
-    """Return the powers of ten around some times."""
+    """Return the exponents of the powers of ten that enclose some times."""
     low = math.floor(math.log10(min(values)))
     return low, max(math.ceil(math.log10(max(values))), low + 1)
 
 
 def label_decades(ax: Axes, low: int, high: int) -> None:
-    """Make the x axis one of times from 10**low to 10**high ns, with words at its decades."""
+    """Make the x axis a log axis of times from 10**low to 10**high ns, labelled at its decades."""
     from matplotlib.ticker import NullFormatter
 
     ax.set_xscale("log")
@@ -77,7 +77,7 @@ def label_decades(ax: Axes, low: int, high: int) -> None:
 
 
 def draw_intervals(ax: Axes, intervals: list[int]) -> list[Artist]:
-    """Mark switch intervals (ns) on the x axis; return what the legend needs."""
+    """Mark switch intervals (ns) on the x axis; return entries for the legend."""
     more = len(intervals) - _MOST_INTERVALS
     marks: list[Artist] = []
     for ns, style in zip(intervals, ("--", ":", "-."), strict=False):
@@ -89,21 +89,21 @@ def draw_intervals(ax: Axes, intervals: list[int]) -> list[Artist]:
 
 
 def draw_stack(ax: Axes, edges: Floats, shares: dict[str, Floats]) -> None:
-    """Draw shares over time on top of one another, each in the colour of its word."""
+    """Draw shares over time as a stack, each in the colour of its state."""
     low = np.zeros(len(edges))
-    for word, share in shares.items():
-        ax.fill_between(edges, low, low + share, step="post", color=COLORS[word], lw=0, gid=word)
+    for state, share in shares.items():
+        ax.fill_between(edges, low, low + share, step="post", color=COLORS[state], lw=0, gid=state)
         low = low + share
     ax.set_ylim(0, 100)
     ax.set_ylabel("share of time (%)")
 
 
 def axes(ax: Any, height: float) -> Axes:
-    """Return the axes to draw on: those given, or those of a new figure.
+    """Return the given axes, or those of a new figure.
 
     Raises:
-        OptionError: what was given are no axes.
-        GilscopeError: matplotlib is missing.
+        OptionError: if ``ax`` is neither axes nor None.
+        GilscopeError: if matplotlib is missing.
     """
     if not available():
         raise GilscopeError("plots need matplotlib, which is not installed: pip install 'gilscope[plot]'")
@@ -121,7 +121,7 @@ def axes(ax: Any, height: float) -> Axes:
 
 
 def twin_axes(ax: Axes, label: str) -> Axes:
-    """Return axes on the right of others, with a label."""
+    """Return a second y axis on the right, with a label."""
     twin = ax.twinx()
     twin.set_ylabel(label)
     twin.spines["top"].set_visible(False)
@@ -129,21 +129,21 @@ def twin_axes(ax: Axes, label: str) -> Axes:
 
 
 def ink(ax: Axes) -> Any:
-    """Return the colour of text, which is not black in every style."""
+    """Return the colour of text; it depends on the style."""
     return ax.xaxis.label.get_color()
 
 
-def patch(word: str, label: str | None = None) -> Artist:
-    """Return a word's colour for the legend."""
+def patch(state: str, label: str | None = None) -> Artist:
+    """Return the colour of a state for the legend."""
     from matplotlib.patches import Patch
 
-    return Patch(color=COLORS[word], label=label or word)
+    return Patch(color=COLORS[state], label=label or state)
 
 
 def label_lanes(ax: Axes, names: list[str], known: int) -> None:
-    """Make the y axis one of lanes with the names of threads, and say how many are not shown."""
+    """Label the lanes on the y axis with names of threads, and note how many threads are not shown."""
     ax.set_ylim(max(len(names), 1) - 0.5, -0.5)
-    # Names are not formulas, whatever dollar signs are in them.
+    # Dollar signs in names do not start a formula.
     ax.set_yticks(range(len(names)), drawable(names), parse_math=False)
     ax.tick_params(axis="y", length=0)
     if len(names) < known:
@@ -151,7 +151,7 @@ def label_lanes(ax: Axes, names: list[str], known: int) -> None:
 
 
 def drawable(names: list[str]) -> list[str]:
-    """Return names that are not too long, in letters that the font has."""
+    """Return names cut to a length, with escapes for characters that the font lacks."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     fonts = [get_font(findfont(FontProperties(family=[f]))) for f in FontProperties().get_family()]
@@ -164,20 +164,20 @@ def drawable(names: list[str]) -> list[str]:
 
 
 def label_time(ax: Axes, begin: int, end: int) -> None:
-    """Make the x axis one of seconds since the start of the trace, between nanoseconds."""
+    """Make the x axis one of seconds since the start of the trace, between two times in nanoseconds."""
     ax.set_xlim(begin / 1e9, end / 1e9)
     ax.ticklabel_format(axis="x", style="plain", useOffset=False)
     ax.locator_params(axis="x", nbins=8)
     ax.set_xlabel("time since the start of the trace (s)")
 
 
-def say(ax: Axes, text: str) -> None:
-    """Say in the middle of a picture why there is nothing in it."""
+def explain(ax: Axes, text: str) -> None:
+    """Write in the middle of a picture why it is empty."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", style="italic")
 
 
 def finish(ax: Axes, title: str, marks: Sequence[Artist]) -> None:
-    """Put title and legend above the picture, where they cover nothing."""
+    """Put title and legend above the picture."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.set_axisbelow(True)

@@ -19,13 +19,13 @@ from gilscope.plots.canvas import (
     PIXELS,
     SHORTEST_NS,
     axes,
+    explain,
     finish,
     ink,
     is_number,
     label_lanes,
     label_time,
     patch,
-    say,
     steps,
 )
 from gilscope.tables import schema
@@ -37,33 +37,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_BARS = 2000
-"""A lane with more bars than this is drawn as shares of its pixels."""
+"""A lane with more bars than this is drawn as shares per pixel."""
 MOST_LINES = 200
-"""More hand-offs than this are not drawn one by one."""
+"""More hand-offs than this are not drawn."""
 _FEW_BARS = 300
-_CANDIDATES = 100_000  # windows looked at in search of the most contended one
+_CANDIDATES = 100_000  # windows compared to find the most contended one
 _RUN_HEIGHT, _WAIT_HEIGHT = 0.8, 0.44
 
 
 def timeline(t: AnyTrace, around: float | None = None, width: float = 0.1, ax: Axes | None = None) -> Axes:
-    """Draw who ran and who waited in a stretch of the trace, one lane per thread.
+    """Draw which threads ran and waited in a stretch of the trace, one lane per thread.
 
-    High bars are runs, low bars are waits, grey lines the rest of each thread's life, thin lines hand-offs
-    (where there are at most `MOST_LINES`). A lane with more than `MOST_BARS` bars shows for each pixel how
-    much of it the thread ran and waited. Of more than `MOST_LANES` threads the busiest are shown.
+    High bars are runs, low bars are waits, grey lines are the rest of each thread's life, thin lines are
+    hand-offs (at most `MOST_LINES`, else none). A lane with more than `MOST_BARS` bars shows the shares of
+    run and wait per pixel. Of more than `MOST_LANES` threads only the busiest are shown.
 
     Args:
         t: a trace, its path, or its tables.
-        around: the instant in the middle, in seconds since the start; None for where threads wait most.
-        width: how much of the trace to show, in seconds; all of it if it is shorter.
+        around: the instant in the middle, in seconds since the start; None where threads wait most.
+        width: length of the stretch in seconds; a shorter trace is shown whole.
         ax: where to draw; None for a figure of its own.
 
     Returns:
         The axes.
 
     Raises:
-        OptionError: an argument has a value that cannot be used, such as an instant outside the trace.
-        GilscopeError: matplotlib is missing.
+        OptionError: if an argument is out of range, such as an instant outside the trace.
+        GilscopeError: if matplotlib is missing.
 
     Example:
         >>> import gilscope
@@ -86,7 +86,7 @@ def timeline(t: AnyTrace, around: float | None = None, width: float = 0.1, ax: A
     label_lanes(ax, [trace.names[thread] for thread in lanes], len(known))
     label_time(ax, *stretch)
     if not len(bars.thread):
-        say(ax, "no thread ran or waited")
+        explain(ax, "no thread ran or waited")
     finish(ax, _timeline_title(trace, around, stretch), marks)
     return ax
 
@@ -125,7 +125,7 @@ def _stretch(trace: ObservedTrace, around: float | None, width: float) -> tuple[
     """Return the first and last instant of a timeline, in nanoseconds.
 
     Raises:
-        OptionError: there is no such stretch.
+        OptionError: if the stretch is not in the trace.
     """
     if not is_number(width) or not 0 < width < 1e9:
         raise OptionError(f"width must be a number of seconds above zero, got {width!r}")
@@ -144,7 +144,7 @@ def _stretch(trace: ObservedTrace, around: float | None, width: float) -> tuple[
 
 
 def _most_contended(trace: ObservedTrace, length: int) -> int:
-    """Return the begin of the stretch of a length in which threads wait most."""
+    """Return the start of the stretch of a given length in which threads wait most."""
     waits = _Bars.of(trace).in_state(WAIT)
     step = max(length // 10, trace.duration // _CANDIDATES, 1)
     begin = np.arange(0, max(trace.duration - length, 0) + 1, step, dtype=np.int64)
@@ -152,7 +152,7 @@ def _most_contended(trace: ObservedTrace, length: int) -> int:
 
 
 def _busiest(known: Int, bars: _Bars, n: int) -> list[int]:
-    """Return the threads to show, by number: those that run and wait longest in the stretch."""
+    """Return the numbers of the threads that run and wait longest in the stretch."""
     busy = group_sums(bars.thread, bars.end - bars.start, n)
     shown: list[int] = np.sort(known[np.argsort(-busy[known], kind="stable")][:MOST_LANES]).tolist()
     return shown
@@ -162,7 +162,7 @@ def _draw_lane(ax: Axes, y: int, thread: int, bars: _Bars, stretch: tuple[int, i
     if len(bars.thread) > MOST_BARS:
         _draw_shares(ax, y, thread, bars, stretch)
         return
-    # With an edge, what is narrower than a pixel is seen all the same.
+    # An edge makes bars visible that are narrower than a pixel.
     edge = 0.8 if len(bars.thread) <= _FEW_BARS else 0.0
     for word, state, height in (("wait", WAIT, _WAIT_HEIGHT), ("run", RUN, _RUN_HEIGHT)):
         some = bars.in_state(state)
@@ -175,7 +175,7 @@ def _draw_lane(ax: Axes, y: int, thread: int, bars: _Bars, stretch: tuple[int, i
 
 
 def _draw_shares(ax: Axes, y: int, thread: int, bars: _Bars, stretch: tuple[int, int]) -> None:
-    """Draw a lane with too many bars: each pixel as high as the thread ran and waited in it."""
+    """Draw a lane with too many bars as the shares of run and wait per pixel."""
     edges = np.unique(np.linspace(*stretch, PIXELS + 1).astype(np.int64))
     low = np.full(len(edges), y + _RUN_HEIGHT / 2)
     for word, state in (("run", RUN), ("wait", WAIT)):
@@ -199,7 +199,7 @@ def _draw_lives(ax: Axes, trace: ObservedTrace, lanes: list[int]) -> None:
 def _draw_handoffs(
     ax: Axes, trace: ObservedTrace, lanes: list[int], stretch: tuple[int, int]
 ) -> list[Artist]:
-    """Draw a line from each release to the next holder's acquire; return what the legend needs."""
+    """Draw a line from each release to the next holder's acquire; return entries for the legend."""
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 

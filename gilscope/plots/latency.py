@@ -1,4 +1,4 @@
-"""How long new holders of the GIL had waited."""
+"""How long each new holder of the GIL waited."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gilscope.plots.canvas import (
     axes,
     decades,
     draw_intervals,
+    explain,
     finish,
     ink,
     label_decades,
     patch,
-    say,
     twin_axes,
 )
 from gilscope.tables.spans import Int, group_sums
@@ -32,10 +32,10 @@ _BINS_PER_DECADE = 20
 
 
 def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
-    """Draw how long new holders of the GIL had waited for it, beside the switch intervals in force.
+    """Draw how long new holders of the GIL waited, with the switch intervals in force.
 
-    Bars count the hand-offs, the line adds them up from the left. Hand-offs to a thread that did not wait are
-    left out. Of more than three switch intervals those longest in force are marked.
+    Bars count hand-offs; the line is their cumulated share. Hand-offs to a thread that did not wait are left
+    out. Of more than three switch intervals the three longest in force are marked.
 
     Args:
         t: a trace, its path, its tables, or its table ``handoffs``.
@@ -45,8 +45,8 @@ def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
         The axes of the bars.
 
     Raises:
-        OptionError: ``t`` is no trace, or ``ax`` no axes.
-        GilscopeError: matplotlib is missing.
+        OptionError: if ``t`` is not a trace, or ``ax`` not axes.
+        GilscopeError: if matplotlib is missing.
 
     Example:
         >>> import gilscope
@@ -72,7 +72,7 @@ def handoff_latency(t: AnyTrace, ax: Axes | None = None) -> Axes:
     marks = [patch("wait", "hand-offs"), *_draw_cumulated(ax, wait), *draw_intervals(ax, intervals)]
     if not len(wait):
         ax.set_yticks([])
-        say(ax, "no hand-off ended a wait" if trace.exact else "sampled edges see no waits one by one")
+        explain(ax, "no hand-off ended a wait" if trace.exact else "sampled edges do not show single waits")
     finish(ax, f"Waits that ended in a hand-off: {len(wait):,}", marks)
     return ax
 
@@ -87,7 +87,7 @@ def _intervals(trace: ObservedTrace) -> list[int]:
 
 
 def _draw_cumulated(ax: Axes, wait: Int) -> list[Artist]:
-    """Draw how many waits were up to so long, on a twin axis; return what the legend needs."""
+    """Draw the cumulated share of waits on a twin axis; return entries for the legend."""
     twin = twin_axes(ax, "cumulated (%)")
     twin.set_ylim(0, 105)
     if not len(wait):

@@ -1,4 +1,4 @@
-"""How threads, and the GIL, spent their time."""
+"""How threads and the GIL spent their time."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gilscope.plots.canvas import (
     Floats,
     axes,
     draw_stack,
+    explain,
     finish,
     is_number,
     label_lanes,
     label_time,
     patch,
-    say,
     steps,
     twin_axes,
 )
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_WINDOWS = 20_000
-"""More points than this are more than any picture shows."""
+"""No picture can show more points than this."""
 
 
 def threads(t: AnyTrace, ax: Axes | None = None) -> Axes:
     """Draw how each thread spent its life: running, waiting for the GIL, or off; the busiest on top.
 
-    Of more than `MOST_LANES` threads those that ran and waited longest are shown.
+    Of more than `MOST_LANES` threads only those that ran and waited longest are shown.
 
     Args:
         t: a trace, its path, or its tables.
@@ -51,8 +51,8 @@ def threads(t: AnyTrace, ax: Axes | None = None) -> Axes:
         The axes.
 
     Raises:
-        OptionError: ``t`` is no trace, or ``ax`` no axes.
-        GilscopeError: matplotlib is missing.
+        OptionError: if ``t`` is not a trace, or ``ax`` not axes.
+        GilscopeError: if matplotlib is missing.
 
     Example:
         >>> import gilscope
@@ -75,25 +75,25 @@ def threads(t: AnyTrace, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, 100)
     ax.set_xlabel("share of the thread's life (%)")
     if not len(shown):
-        say(ax, "no threads")
+        explain(ax, "no threads")
     finish(ax, "How threads spent their time", [patch(word) for word in ("run", "wait", "off")])
     return ax
 
 
 def usage(t: AnyTrace, window: float | None = None, ax: Axes | None = None) -> Axes:
-    """Draw over time how much of it the GIL was held, and lost to hand-offs, and how many threads waited.
+    """Draw over time the shares that the GIL was held and lost to hand-offs, and how many threads waited.
 
     Args:
         t: a trace, its path, or its tables.
-        window: seconds over which to take means; None for a hundredth of the trace.
+        window: seconds of each mean; None for a hundredth of the trace.
         ax: where to draw; None for a figure of its own.
 
     Returns:
-        The axes of the shares; the threads that waited are on a twin of it.
+        The axes of the shares; the number of waiting threads is on a twin of it.
 
     Raises:
-        OptionError: the window is no length above zero, or makes more than `MOST_WINDOWS` windows.
-        GilscopeError: matplotlib is missing.
+        OptionError: if the window is not above zero, or makes more than `MOST_WINDOWS` windows.
+        GilscopeError: if matplotlib is missing.
 
     Example:
         >>> import gilscope
@@ -105,7 +105,7 @@ def usage(t: AnyTrace, window: float | None = None, ax: Axes | None = None) -> A
     """
     tables = as_tables(t)
     whole = max(observe(tables).duration, SHORTEST_NS)
-    # Rounded up: the last window is not to be one of a few nanoseconds.
+    # Rounded up, so that the last window does not last only a few nanoseconds.
     window = math.ceil(whole / 100) / 1e9 if window is None else window
     if not is_number(window) or (window > 0 and whole / 1e9 / window > MOST_WINDOWS):
         raise OptionError(f"window must be seconds that make at most {MOST_WINDOWS} windows, got {window!r}")
@@ -119,7 +119,7 @@ def usage(t: AnyTrace, window: float | None = None, ax: Axes | None = None) -> A
     label_time(ax, 0, whole)
     marks = [patch("run", "held (run)"), patch("overhead"), _draw_waiters(ax, edges, waiters)]
     if not np.isfinite(held).any():
-        say(ax, "an empty trace")
+        explain(ax, "an empty trace")
     finish(ax, f"The GIL over time, means over {duration(1e9 * window)}", marks)
     return ax
 

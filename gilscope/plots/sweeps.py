@@ -1,4 +1,4 @@
-"""What the switch interval changes."""
+"""A sweep: a metric and the waits against the switch interval."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _LINES = ("-", "--")
 
 
 def sweep(summary: pd.DataFrame, metric: str = "wall time (s)", ax: Axes | None = None) -> Axes:
-    """Draw what a sweep measured against the switch interval, and the waits of its threads.
+    """Draw the metric of a sweep, and the waits of its threads, against the switch interval.
 
-    The line is the median of the metric, the band its 95 % interval; thin lines are the 99 % quantiles of
-    the waits of each thread that waited longest.
+    The line is the median of the metric, the band its 95 % interval; thin lines are the 99 % quantiles of the
+    waits of the two threads that waited longest.
 
     Args:
         summary: `gilscope.sweeping.sweeps.Sweep.summary`, one row per interval.
-        metric: what the metric is, with its unit.
+        metric: name of the metric, with its unit.
         ax: where to draw; None for a figure of its own.
 
     Returns:
         The axes of the metric; waits are on a twin of it.
 
     Raises:
-        OptionError: there is nothing to draw, or ``ax`` is no axes.
-        GilscopeError: matplotlib is missing.
+        OptionError: if the summary is empty, or ``ax`` is not axes.
+        GilscopeError: if matplotlib is missing.
 
     Example:
         >>> import gilscope

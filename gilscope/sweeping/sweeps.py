@@ -1,4 +1,4 @@
-"""`sweep`: the same work under several switch intervals, and which one is best."""
+"""`sweep`: runs the same work under several switch intervals, and finds the best one."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INTERVALS = LADDER
-"""Seconds, when none are given."""
+"""Seconds; the default of `sweep`."""
 RESAMPLES = 4000
 _DRAWS = 200_000
-_SEED = 20  # any: the same rows give the same words
+_SEED = 20  # any: the same rows give the same interval
 _CONFIDENCE = 0.95
 
 Better = Literal["lower", "higher"]
@@ -45,14 +45,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Best:
-    """What a sweep says is the switch interval to set.
+    """The switch interval that a sweep recommends.
 
     Args:
         interval: seconds.
-        gain: how many times better than CPython's own 5 ms (or the first interval, where that was not swept).
-        low: lower end of the 95 % interval of the gain, corrected for how many intervals were tried.
+        gain: how many times better than CPython's own 5 ms (or the first interval, if 5 ms was not swept).
+        low: lower end of the 95 % interval of the gain, corrected for the number of intervals.
         high: upper end.
-        words: the same as a sentence; "no difference beyond noise" where that is the truth.
+        words: the same as a sentence; "no difference beyond noise" if the interval of the gain includes 1.
     """
 
     interval: float
@@ -70,11 +70,11 @@ class Sweep:
     """The runs of a sweep.
 
     Args:
-        rows: one dictionary per run, in the order in which they ran.
-        intervals: seconds, as asked for.
+        rows: one dictionary per run, in the order of the runs.
+        intervals: seconds, as given.
         better: whether lower or higher values of the metric are better.
-        metric: what ``metric`` is: its name for people.
-        complete: false where the sweep was interrupted.
+        metric: name of the metric in reports and plots.
+        complete: false if the sweep was interrupted.
     """
 
     rows: list[Measured] = field(default_factory=list)
@@ -88,9 +88,9 @@ class Sweep:
 
         Returns:
             Columns ``interval_ns`` (int64), ``repeat``, ``wall_ns``, ``metric`` (float64; seconds of wall
-            time where none was given); for traced runs ``handoffs_per_s``, ``overhead_share``,
+            time if none was given); for traced runs ``handoffs_per_s``, ``overhead_share``,
             ``held_share``, ``fairness``, and for each named thread N ``wait_p50_ns_N`` and ``wait_p99_ns_N``
-            (float64); ``trace``: the path of the run's trace where it was kept.
+            (float64); ``trace``: the path of the run's trace, if kept.
         """
         return pd.DataFrame(self.rows)
 
@@ -113,14 +113,14 @@ class Sweep:
         return pd.DataFrame(rows)
 
     def best(self) -> Best:
-        """Return the interval to set, and what it gains over CPython's own 5 ms.
+        """Return the best interval, and its gain over CPython's own 5 ms.
 
-        Runs are compared within a repeat, where they ran close to one another: the mean of the logarithms of
-        their ratios, with an interval by Student's t at a level that is corrected for the number of intervals
-        tried (Bonferroni).
+        Runs are compared within a repeat, because they ran close to each other in time. The gain is the mean
+        logarithm of their ratios, with an interval by Student's t at a level that is corrected for the number
+        of intervals (Bonferroni).
 
         Raises:
-            SweepError: no repeat is complete.
+            SweepError: if no repeat is complete, or there is only one interval.
         """
         table = (
             self.to_pandas().pivot_table(index="repeat", columns="interval_ns", values="metric")
@@ -129,7 +129,7 @@ class Sweep:
         )
         if table is None or len(table.dropna()) < 1 or table.shape[1] < 2:
             raise SweepError(
-                "a best interval needs at least two intervals and one whole repeat of them", self
+                "a best interval needs at least two intervals and one complete repeat of them", self
             )
         table = table.dropna()
         base = DEFAULT_INTERVAL_NS if DEFAULT_INTERVAL_NS in table else int(table.columns[0])
@@ -170,7 +170,7 @@ class Sweep:
         """
         from gilscope.report import text as report
 
-        lines = [] if self.complete else [f"Interrupted: {len(self.rows)} runs were done.\n"]
+        lines = [] if self.complete else [f"Interrupted: {len(self.rows)} runs were completed.\n"]
         if self.rows:
             lines.append(report.sweep(self.summary(), self.metric))
         try:
@@ -200,28 +200,28 @@ def sweep(
 ) -> Sweep:
     """Run a function under several switch intervals, in random order, and measure each run.
 
-    Each repeat runs every interval once, in an order of its own. The interval is put back after every run.
-    Ctrl-C ends the sweep and keeps what was done: then ``complete`` is false.
+    Each repeat runs every interval once, in a random order. After each run the former interval is restored.
+    Ctrl-C ends the sweep and keeps the completed runs: then ``complete`` is false.
 
     Args:
         func: called without arguments.
         intervals: seconds.
         repeats: runs per interval.
-        metric: makes the figure to compare of what ``func`` returned; None compares wall time.
+        metric: computes the figure to compare from the result of ``func``; None compares wall time.
         better: whether lower or higher figures are better.
-        trace: trace each run; without, only the figure itself is known.
-        warmup: runs before the first that counts.
-        keep: folder that gets the trace of each run, ``0.5ms-1.gilscope`` and so on.
-        quiet: show no progress bar.
+        trace: whether to trace each run; if not, only the figure itself is measured.
+        warmup: number of runs before the first one that counts.
+        keep: folder for the trace of each run, ``0.5ms-1.gilscope`` and so on; None keeps no traces.
+        quiet: whether to hide the progress bar.
 
     Returns:
         The runs.
 
     Raises:
-        OptionError: an argument cannot be used.
-        SweepError: ``func`` or ``metric`` raised; the error is its cause, and ``error.sweep`` keeps what was
-        done.
-        TraceActiveError: a trace is active.
+        OptionError: if an argument is out of range.
+        SweepError: if ``func`` or ``metric`` raises; that error is its cause, and ``error.sweep`` has the
+            runs before it.
+        TraceActiveError: if a trace is active.
 
     Example:
         >>> import gilscope
@@ -236,16 +236,16 @@ def sweep(
 
 
 def checked(intervals: Iterable[float], repeats: int, better: str, warmup: int) -> tuple[float, ...]:
-    """Return the intervals, each once, when all arguments can be used.
+    """Validate the arguments of `sweep`, and return the intervals without duplicates.
 
     Raises:
-        OptionError: one cannot.
+        OptionError: if an argument is out of range.
     """
     if better not in ("lower", "higher"):
         raise OptionError(f"better must be 'lower' or 'higher', not {better!r}")
     for name, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OptionError(f"{name} must be a whole number from {least}, not {value!r}")
+            raise OptionError(f"{name} must be a whole number of at least {least}, not {value!r}")
     found = tuple(dict.fromkeys(valid_interval(value) for value in intervals))
     if not found:
         raise OptionError("intervals is empty; give seconds such as [0.0005, 0.005]")
@@ -253,26 +253,30 @@ def checked(intervals: Iterable[float], repeats: int, better: str, warmup: int) 
 
 
 def folder_for(keep: str | Path | None) -> Path | None:
-    """Return the folder that keeps traces, made if need be; None for none."""
+    """Create the folder for traces if it is missing, and return it; None if none is to be kept.
+
+    Raises:
+        OptionError: if it cannot be created.
+    """
     if keep is None:
         return None
     folder = Path(keep)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"keep={str(keep)!r} is no folder that can be made: {error.strerror}") from error
+        raise OptionError(f"keep={str(keep)!r} cannot be created as a folder: {error.strerror}") from error
     return folder
 
 
 Runner = Callable[[float, int], Measured]
-"""Does one run with an interval (seconds) in a repeat (-1: a warm-up) and returns what it measured."""
+"""Does one run with an interval (seconds) in a repeat (-1: a warm-up) and returns the measured figures."""
 
 
 def run_all(result: Sweep, runner: Runner, *, repeats: int, warmup: int, quiet: bool) -> Sweep:
     """Do all runs of a sweep; each appends its row.
 
     Raises:
-        SweepError: a run failed; it says which, and keeps what was done.
+        SweepError: if a run fails; its message names the run, and ``error.sweep`` has the runs before it.
     """
     order = random.Random(_SEED)
     plan = [(order.choice(result.intervals), -1) for _ in range(warmup)]
@@ -345,7 +349,7 @@ def _interval(seconds: float) -> Iterator[None]:
 
 
 def figures(t: Trace) -> Measured:
-    """Return what a row of a sweep takes from a run's trace."""
+    """Return the figures of a sweep's row that come from the run's trace."""
     o = analysis.overhead(t).iloc[0]
     row: Measured = {name: float(o[name]) for name in ("handoffs_per_s", "overhead_share", "held_share")}
     row["fairness"] = float(analysis.fairness(t)["fairness"].iloc[0])
@@ -363,11 +367,11 @@ def _median_interval(values: Floats) -> tuple[float, float]:
 
 
 def _mean_interval(values: Floats, level: float) -> tuple[float, float]:
-    """Return the interval of a mean by Student's t; without bounds where one value says nothing of spread."""
+    """Return the interval of a mean by Student's t; infinite for a single value."""
     n = len(values)
     if n < 2:
         return -math.inf, math.inf
-    # Its quantile, from draws: good to 1 %, and no library of distributions.
+    # The quantile comes from draws: precise to 1 %, without a library of distributions.
     draws = np.abs(np.random.default_rng(_SEED).standard_t(n - 1, _DRAWS))
     half = float(np.quantile(draws, level)) * float(values.std(ddof=1)) / math.sqrt(n)
     return float(values.mean()) - half, float(values.mean()) + half

@@ -92,7 +92,7 @@ def marks(ax):
     return dict(zip([text.get_text() for text in legend.get_texts()], colors, strict=True))
 
 
-def said(ax):
+def explanations(ax):
     return [text.get_text() for text in ax.texts]
 
 
@@ -269,9 +269,9 @@ def test_of_many_switch_intervals_the_longest_in_force_are_marked():
 
 
 def test_without_waits_the_picture_says_so():
-    assert said(plots.handoff_latency(made([]))) == ["no hand-off ended a wait"]
+    assert explanations(plots.handoff_latency(made([]))) == ["no hand-off ended a wait"]
     sampled = made([], edges="sampled", handoffs=[handoff(None, 1, 2)])
-    assert said(plots.handoff_latency(sampled)) == ["sampled edges see no waits one by one"]
+    assert explanations(plots.handoff_latency(sampled)) == ["sampled edges do not show single waits"]
 
 
 def test_shares_of_threads_add_up_and_the_busiest_is_on_top():

@@ -58,7 +58,7 @@ def test_a_real_gain_is_found_with_an_interval_that_holds_it(better):
     assert best.words.startswith(f"500 us: {best.gain:.2f} times better than 5.00 ms")
 
 
-def test_no_gain_is_said_in_words():
+def test_no_gain_is_reported_as_no_difference():
     best = made_up(dict.fromkeys(INTERVALS, 1.0)).best()
 
     assert best.interval == 0.005
@@ -89,7 +89,7 @@ def test_without_5_ms_the_first_interval_is_what_others_are_compared_with():
 def test_too_little_says_so():
     with pytest.raises(errors.SweepError, match="at least two intervals"):
         Sweep([{"interval_ns": 5_000_000, "repeat": 0, "metric": 1.0}]).best()
-    with pytest.raises(errors.SweepError, match="one whole repeat"):
+    with pytest.raises(errors.SweepError, match="one complete repeat"):
         Sweep().best()
 
 
@@ -188,9 +188,9 @@ def test_arguments_that_cannot_be_used(arguments, words):
         gilscope.sweep(lambda: None, **{"intervals": INTERVALS, **arguments}, quiet=True)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(errors.OptionError, match="no folder that can be made"):
+    with pytest.raises(errors.OptionError, match="cannot be created as a folder"):
         gilscope.sweep(lambda: None, INTERVALS, keep=tmp_path / "file", quiet=True)
 
 

@@ -182,8 +182,8 @@ def test_a_refused_window_is_told_what_that_helper_takes(trace):
 
 
 @pytest.mark.parametrize("over", [-1, math.nan, math.inf, True, "long", [1]], ids=repr)
-def test_a_length_of_holds_that_is_none_is_refused(over, trace):
-    with pytest.raises(OptionError, match="number of seconds, not negative"):
+def test_an_invalid_length_of_holds_is_refused(over, trace):
+    with pytest.raises(OptionError, match="number of seconds of at least 0"):
         analysis.holds(trace.recording(), over=over)
 
 
