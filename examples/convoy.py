@@ -1,8 +1,8 @@
 """The convoy: beside a CPU-bound thread, every round trip of an I/O thread costs a switch interval.
 
-A thread lets the GIL go while it waits for an answer, and must take it back before it can go on. By then
-the CPU-bound thread has it, and that one is told to let go only after a switch interval: 5 ms. So a
-round trip of half a millisecond takes ten times as long, and the rest is waiting for the GIL.
+A thread releases the GIL while it waits for an answer, and must acquire it again to continue. By then the
+CPU-bound thread holds it, and receives a drop request only after a switch interval: 5 ms. So a round trip
+of half a millisecond takes ten times as long, and the rest is waiting for the GIL.
 
 Run it with ``python examples/convoy.py``, then look at it with ``gilscope view convoy.gilscope``.
 """
@@ -60,7 +60,7 @@ def main() -> None:
     print(f"A round trip to a server takes {median(alone):.3f} ms.")
     print(f"Beside a CPU-bound thread it takes {median(beside):.3f} ms. In {len(beside)} round trips")
     print(f"the io thread waited {row.waits} times for the GIL, {wait_ms:.3f} ms each (median): the cpu")
-    print(f"thread lets go only when told to, after a switch interval of {interval_ms:g} ms.\n")
+    print(f"thread releases it only when asked to, after a switch interval of {interval_ms:g} ms.\n")
     print(t.report())
     print("To look at it: gilscope view convoy.gilscope")
 

@@ -1,8 +1,8 @@
 """The textbook experiment: two threads count down no faster than one thread doing it twice.
 
 The GIL lets one thread run Python code at a time, so two CPU-bound threads take turns: while one
-runs, the other waits. The trace shows where the time went: what each thread ran, what it waited, and
-the hand-off overhead, which is the time the GIL was free although a thread was waiting for it.
+runs, the other waits. The trace shows where the time went: how long each thread ran and waited, and the
+hand-off overhead, which is the time the GIL was free although a thread was waiting for it.
 
 Run it with ``python examples/countdown.py``.
 """

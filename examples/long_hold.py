@@ -1,9 +1,9 @@
 """One call into C that keeps the GIL stops every other thread for as long as it lasts.
 
-The eval loop lets the GIL go, when it is told to, between bytecodes. A call into C happens inside one,
-and nobody can interrupt it. Two such calls: ``usleep`` through ``ctypes.PyDLL``, which keeps the GIL on
-purpose, and a regular expression that tries every way to divide a row of ``a`` in vain. They show up
-as the longest run intervals of the trace.
+The eval loop checks for drop requests between bytecodes. A call into C happens inside one bytecode, so no
+other thread can interrupt it. Two such calls: ``usleep`` through ``ctypes.PyDLL``, which keeps the GIL on
+purpose, and a regular expression that tries every way to divide a row of ``a`` in vain. They are the
+longest run intervals of the trace.
 
 Run it with ``python examples/long_hold.py``.
 """
@@ -45,12 +45,12 @@ def main() -> None:
     intervals["end_ns"] = intervals["start_ns"] + intervals["duration_ns"]
     runs, waits = (intervals[intervals["state"] == state] for state in ("run", "wait"))
     for run in runs.nlargest(2, "duration_ns").itertuples():
-        print(f"{names[run.thread]} held the GIL for {run.duration_ns / 1e6:.1f} ms in one go; meanwhile")
+        print(f"{names[run.thread]} held the GIL for {run.duration_ns / 1e6:.1f} ms in one piece; during it")
         for wait in waits[(waits["start_ns"] < run.end_ns) & (waits["end_ns"] > run.start_ns)].itertuples():
             overlap_ns = min(wait.end_ns, run.end_ns) - max(wait.start_ns, run.start_ns)
             print(f"  {names[wait.thread]} waited {overlap_ns / 1e6:.1f} ms")
     print("\nThe heartbeat wanted to beat every millisecond. No switch interval helps: the waiting threads")
-    print("ask, but a call into C does not hear. Use one that lets go, as ctypes.CDLL does, or a process.")
+    print("ask, but a call into C does not check. Use one that releases, as ctypes.CDLL does, or a process.")
 
 
 if __name__ == "__main__":

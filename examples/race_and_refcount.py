@@ -1,11 +1,11 @@
 """What the GIL protects, and what it does not.
 
-It protects the interpreter: reference counts, and what is one step in C, such as ``list.append``. It
-does not protect what takes several steps: read a number, add one, write it back. When the GIL changes
-hands in between, the write that comes late undoes all that the other thread has added.
+It protects the interpreter: reference counts, and operations of one step in C, such as ``list.append``. It
+does not protect operations of several steps: read a number, add one, write it back. If the GIL changes
+hands in between, the late write discards all that the other thread has added.
 
 Since CPython 3.10 a running thread hands over only at backward jumps and calls, so a bare ``n += 1``
-gets away with it. Nobody promises that: 3.9 loses updates there, and so may the next version. With a
+loses nothing. That is not guaranteed: 3.9 loses updates there, and so may the next version. With a
 call between read and write, every version loses them.
 
 Run it with ``python examples/race_and_refcount.py``.

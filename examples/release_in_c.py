@@ -1,8 +1,8 @@
-"""Threads scale where C code lets the GIL go, and only there.
+"""Threads scale where C code releases the GIL, and only there.
 
-To be written in C is not enough: ``zlib.crc32`` keeps the GIL for a piece of 4 KiB, as letting it go
-would cost more than it brings, and two threads take turns as if they were pure Python. For a piece of
-1 MiB it lets go, and two threads use two cores. ``zlib.compress`` always lets go.
+Being written in C is not enough: ``zlib.crc32`` keeps the GIL for a piece of 4 KiB, because releasing it
+would cost more than it saves, and two threads take turns as if they were pure Python. For a piece of 1 MiB
+it releases the GIL, and two threads use two cores. ``zlib.compress`` always releases it.
 
 Run it with ``python examples/release_in_c.py``.
 """

@@ -1,7 +1,7 @@
-"""What the switch interval can do: a convoy wants a small one, CPU-bound threads gain nothing by it.
+"""What the switch interval changes: a convoy gains by a small one, CPU-bound threads do not.
 
-Run it with ``python examples/switch_interval_sweep.py``. It runs both programs under several intervals, says
-what each gains, and draws both into switch_interval_sweep.png (where gilscope[plot] is installed).
+Run it with ``python examples/switch_interval_sweep.py``. It runs both programs under several intervals,
+prints the gain of each, and draws both into switch_interval_sweep.png (if gilscope[plot] is installed).
 """
 
 import threading

@@ -110,7 +110,7 @@ def test_traces_of_a_script_can_be_kept(script):
         ("", ["--plot", "picture.nonsense", "--repeats", "1", "--intervals", "1ms,5ms"], "cannot be written"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, text, arguments, words):
+def test_errors_explain_what_is_wrong(tmp_path, text, arguments, words):
     (tmp_path / "script.py").write_text(text)
     done = sweep("script.py", "--no-trace", *arguments, cwd=tmp_path)
     assert done.returncode == 2

@@ -46,7 +46,7 @@ def story(*steps, end: int, **changes) -> Trace:
 
 
 def convoy(rounds: int, wait: int, work: int = MS // 2, before: int = MS) -> Trace:
-    """Return a thread that comes back for moments and waits so long each time for one that counts."""
+    """Return a thread that runs briefly and then waits this long each time for a CPU-bound one."""
     steps, time = [("acquire", 0, 0)], 0
     for _ in range(rounds):
         time += before
@@ -76,17 +76,17 @@ def calls(n: int, gap: int, *, back: bool) -> Trace:
 
 
 def turns(*holds: tuple[int, int], repeat: int = 10) -> Trace:
-    """Return threads that always want the GIL and hold it in turn for so long."""
-    order = [who for who, _ in holds] * repeat
+    """Return threads that always want the GIL and hold it in turn for this long."""
+    order = [thread for thread, _ in holds] * repeat
     lengths = [ns for _, ns in holds] * repeat
     steps = [("acquire", order[0], 0)]
-    steps += [("request", who, 0) for who in sorted(set(order)) if who != order[0]]
+    steps += [("request", thread, 0) for thread in sorted(set(order)) if thread != order[0]]
     time = 0
-    for i, (who, ns) in enumerate(zip(order, lengths, strict=True)):
+    for i, (thread, ns) in enumerate(zip(order, lengths, strict=True)):
         time += ns
         after = order[(i + 1) % len(order)]
-        steps += [("drop", after, time - 100), ("release", who, time), ("acquire", after, time)]
-        steps.append(("request", who, time))
+        steps += [("drop", after, time - 100), ("release", thread, time), ("acquire", after, time)]
+        steps.append(("request", thread, time))
     return story(*steps, end=time)
 
 
@@ -104,8 +104,8 @@ def test_one_thread_that_counts_does_not_saturate_the_gil():
     assert "saturated" not in kinds(convoy(20, 5 * MS))
 
 
-def test_threads_that_count_with_a_gil_each_saturate_none():
-    alone = [oracle.tell(history(("acquire", who, 0)), 200 * MS) for who in range(3)]
+def test_threads_that_count_with_a_gil_each_do_not_saturate_one():
+    alone = [oracle.tell(history(("acquire", thread, 0)), 200 * MS) for thread in range(3)]
     assert not kinds(of_stories(alone, 200 * MS)) & {"saturated", "unfair"}
 
 
@@ -166,7 +166,7 @@ def test_a_hold_of_about_a_switch_interval_is_not_long(drop):
     assert "long_hold" not in kinds(long_hold(7 * MS, drop=drop))
 
 
-def test_a_long_hold_that_nobody_waited_for_is_not_worth_saying():
+def test_a_long_hold_without_waiters_is_not_a_finding():
     trace = story(
         *(("acquire", 0, 0), ("release", 0, 100 * MS), ("acquire", 1, 101 * MS), ("release", 1, 102 * MS)),
         end=110 * MS,
@@ -196,7 +196,7 @@ def test_cheap_or_few_or_forced_handoffs_are_not_chatty(trace):
     assert "chatty" not in kinds(trace)
 
 
-def test_a_thread_that_takes_the_gil_back_before_who_it_woke_steals():
+def test_a_thread_that_takes_the_gil_back_before_the_woken_one_steals():
     found = one(calls(1000, 20_000, back=True), "steals")
 
     assert found.lost_ns == 1000 * 20_000
@@ -205,11 +205,11 @@ def test_a_thread_that_takes_the_gil_back_before_who_it_woke_steals():
     assert found.evidence[0]["steals"] == 1000
 
 
-def test_coming_back_while_nobody_waits_is_no_steal():
+def test_coming_back_while_no_thread_waits_is_not_a_steal():
     trace = calls(1000, 20_000, back=True)
-    nobody = trace.but(intervals=[i for i in trace.intervals if i.state == "run"])
+    no_waits = trace.but(intervals=[i for i in trace.intervals if i.state == "run"])
 
-    assert "steals" not in kinds(nobody)
+    assert "steals" not in kinds(no_waits)
     assert "steals" not in kinds(calls(1000, 20_000, back=False))
 
 
@@ -229,7 +229,7 @@ def test_a_thread_that_wants_little_is_not_treated_unfairly():
     assert "unfair" not in kinds(convoy(20, 5 * MS))
 
 
-def test_a_program_that_changes_the_switch_interval_is_told():
+def test_a_program_that_changes_the_switch_interval_is_reported():
     changed = [SwitchInterval(0, 5 * MS), SwitchInterval(7 * MS, 10_000, None, "observed")]
     found = one(round_robin(2, 10).but(switch_intervals=changed), "interval_changed")
 
@@ -282,7 +282,7 @@ def test_where_hardly_anybody_waits_the_gil_is_not_the_problem():
     assert "held 20.0 % of the time" in found.what
 
 
-def test_where_somebody_waits_the_gil_may_be_the_problem():
+def test_where_a_thread_waits_the_gil_may_be_the_problem():
     often = [
         row._replace(start_ns=row.start_ns + i * 10 * MS)
         for i in range(100)

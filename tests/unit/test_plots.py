@@ -179,7 +179,7 @@ def test_the_timeline_has_a_bar_for_each_run_and_wait():
     assert list(marks(ax)) == ["run", "wait", "off", "hand-off"]
 
 
-def test_the_timeline_shows_where_threads_wait_most_or_where_it_is_told():
+def test_the_timeline_shows_where_threads_wait_most_or_the_given_instant():
     assert plots.timeline(a_turn(), width=0.02).get_xlim() == pytest.approx((0.010, 0.030))
     assert plots.timeline(a_turn(), around=0.06, width=0.02).get_xlim() == pytest.approx((0.05, 0.07))
     # The stretch is moved, not cut, where the trace begins and ends.

@@ -16,7 +16,7 @@ INTERVALS = (0.0005, 0.005, 0.02)
 
 
 def made_up(values, *, repeats=7, noise=0.02, better="lower", intervals=INTERVALS):
-    """Return the sweep of a program that takes so long under each interval, give or take."""
+    """Return the sweep of a program that takes about this long under each interval."""
     chance = random.Random(4)
 
     def runner(interval, repeat):

@@ -65,13 +65,13 @@ def threads(trace: Trace) -> Rows:
     table = {t.thread: t for t in trace.threads}
     out = []
     for number, name in sorted(names(trace).items()):
-        told = table.get(number)
+        known = table.get(number)
         begins = [s.start for s in mine.get(number, [])]
         ends = [s.end for s in mine.get(number, [])]
-        if told and told.first_ns is not None:
-            begins.append(observed(trace, told.first_ns))
-        if told and told.last_ns is not None:
-            ends.append(observed(trace, told.last_ns))
+        if known and known.first_ns is not None:
+            begins.append(observed(trace, known.first_ns))
+        if known and known.last_ns is not None:
+            ends.append(observed(trace, known.last_ns))
         if not ends:
             continue
         runs = [s for s in mine.get(number, []) if s.state == "run"]
@@ -88,7 +88,7 @@ def threads(trace: Trace) -> Rows:
         row["longest_ns"] = max((s.duration for s in runs if s.whole), default=0)
         whole = [s.duration for s in waits if s.whole]
         row |= {f"wait_{n}_ns": quantile(whole, q) for n, q in _QUANTILES.items()}
-        row["cpu_ns"] = told.cpu_ns if told else None
+        row["cpu_ns"] = known.cpu_ns if known else None
         row["slowdown"] = share(run + wait, run)
         out.append(row)
     return out

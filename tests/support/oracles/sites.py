@@ -1,4 +1,4 @@
-"""The slow and obvious twins of the helpers that tell of places in the program, and traces to ask about."""
+"""Slow and obvious twins of the helpers for places in the program, and traces to compare them on."""
 
 from hypothesis import strategies as st
 

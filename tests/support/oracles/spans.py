@@ -96,7 +96,7 @@ def names(trace: Trace) -> dict[int, str]:
 
 
 def slices(trace: Trace, gil: int) -> list[Slice]:
-    """Cut observed time wherever somebody begins or ends something."""
+    """Cut observed time wherever a span begins or ends."""
     mine = runs_of(trace, gil) + waits_of(trace, gil)
     cuts = sorted({0, wall(trace), *(s.start for s in mine), *(s.end for s in mine)})
     out = []
@@ -114,12 +114,12 @@ def slices(trace: Trace, gil: int) -> list[Slice]:
 
 
 def next_holder(trace: Trace, gil: int, time: int) -> int | None:
-    """Return who takes the GIL first at an instant or after it."""
+    """Return the thread that acquires the GIL first at an instant or after it."""
     return next((r.thread for r in runs_of(trace, gil) if r.start >= time), None)
 
 
 def steals_of(trace: Trace, gil: int) -> list[tuple[int, int]]:
-    """Return who took the GIL back while another one waited, and when (observed)."""
+    """Return the threads that took the GIL back while another one waited, and when (observed)."""
     out = []
     waits = [w for w in waits_of(trace, gil) if w.duration]
     for before, after in pairwise(runs_of(trace, gil)):

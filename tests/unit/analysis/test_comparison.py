@@ -21,7 +21,7 @@ from tests.support.oracles import analysis as slow
 
 
 def slower(trace: Trace, times: float) -> Trace:
-    """Return a trace in which everything took so many times as long."""
+    """Return a trace in which everything took this many times as long."""
     return trace.but(
         duration=round(trace.duration * times),
         threads=[
@@ -97,7 +97,7 @@ def test_without_repeats_on_both_sides_there_is_no_interval(n_before, n_after):
     assert found[["ratio_low", "ratio_high"]].isna().all(axis=None)
 
 
-def test_a_figure_that_one_side_cannot_tell_is_null():
+def test_a_figure_that_one_side_lacks_is_null():
     trace = round_robin(2, 5)
     found = compared([trace, trace], [sampled(trace), sampled(trace)]).set_index("figure")
 

@@ -1,4 +1,4 @@
-"""Paths, tables and mappings work like a trace; what is none is refused in words."""
+"""Paths, tables and mappings work like a trace; other values are refused with what was expected."""
 
 import math
 import sys
@@ -30,8 +30,8 @@ def folder_of(trace: Trace, folder) -> str:
         with pa.ipc.new_file(folder / f"{name}.arrow", table.schema) as writer:
             writer.write_table(table)
     files = {file.name: describe_file(file) for file in folder.iterdir()}
-    said = {"gilscope_version": "0.1.0", "python_version": "3.11.7", "not_measured": []}
-    write_metadata(folder, {**said, **t.metadata, "files": files})
+    facts = {"gilscope_version": "0.1.0", "python_version": "3.11.7", "not_measured": []}
+    write_metadata(folder, {**facts, **t.metadata, "files": files})
     assert (folder / METADATA_FILE).exists()
     return str(folder)
 
@@ -65,7 +65,7 @@ def test_a_mapping_of_any_trace_s_tables_gives_the_same_rows(trace):
 
 
 @pytest.mark.parametrize("form", [lambda t: t, lambda t: t.to_pandas()], ids=["arrow", "pandas"])
-def test_intervals_alone_tell_who_ran_and_who_waited(form, trace):
+def test_intervals_alone_are_enough_for_runs_and_waits(form, trace):
     intervals = form(trace.recording().intervals)
     whole = trace.but(threads=[], handoffs=[], samples=[]).recording()
 
@@ -170,7 +170,7 @@ def test_a_number_of_any_kind_is_a_window(trace):
     assert len(analysis.timeline(t, np.float32(1.0))) == len(analysis.timeline(t, np.int64(1)))
 
 
-def test_a_refused_window_is_told_what_that_helper_takes(trace):
+def test_a_refused_window_names_what_the_helper_takes(trace):
     t = trace.recording()
 
     with pytest.raises(OptionError, match="'thread', 'interpreter', a number of seconds or None"):
@@ -200,7 +200,7 @@ def test_a_matrix_that_does_not_fit_is_refused(monkeypatch, trace):
         analysis.blame(trace.recording())
 
 
-def test_a_table_that_is_no_part_of_a_trace_is_told_which_are():
+def test_an_unknown_table_is_refused_with_the_known_names():
     with pytest.raises(OptionError) as refused:
         analysis.threads({"runs": pd.DataFrame()})
 

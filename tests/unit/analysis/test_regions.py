@@ -71,7 +71,7 @@ def test_time_that_was_lost_is_not_of_the_region(trace):
     assert row["longest_ns"] == 0  # how long the hold was is not known
 
 
-def test_a_thread_that_nobody_saw_do_anything_has_its_row(trace):
+def test_a_thread_that_was_never_seen_active_has_a_row(trace):
     t = trace.but(marks=[Mark(4, "r", 10, 20)]).recording()
 
     [row] = rows(analysis.threads(t, region="r"))
@@ -135,7 +135,7 @@ def test_a_name_that_no_region_has_is_refused_with_those_there_are(trace, name):
     assert "'mark'" not in str(refused.value).replace("name 'mark'", "")
 
 
-def test_of_many_names_some_are_told(trace):
+def test_of_many_names_some_are_listed(trace):
     t = trace.but(marks=[Mark(0, f"request {i}", i, 1) for i in range(50)]).recording()
 
     with pytest.raises(OptionError, match=r"'request 0', .*'request 19', and 30 more$"):
@@ -147,14 +147,14 @@ def test_a_trace_without_regions_says_how_to_make_some(trace):
         analysis.threads(trace.recording(), region="r")
 
 
-def test_a_name_is_found_as_it_was_said():
-    said = ["x" * 300, "zero\0", "half \ud83d", "😀" * 100]
+def test_a_name_is_found_as_it_was_given():
+    names = ["x" * 300, "zero\0", "half \ud83d", "😀" * 100]
     with gilscope.trace(None) as t:
-        for name in said:
+        for name in names:
             with t.region(name):
                 pass
 
-    for name in said:
+    for name in names:
         assert len(analysis.threads(t, region=name)) == 1
 
 

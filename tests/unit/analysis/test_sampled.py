@@ -1,4 +1,4 @@
-"""Estimates lie in their intervals; what samples cannot tell is null."""
+"""Estimates lie in their intervals; what sampling cannot measure is null."""
 
 import math
 
@@ -40,7 +40,7 @@ def null(frame: pd.DataFrame, *columns: str) -> None:
 
 @calm
 @given(traces(lossy=False), st.sampled_from([100_000, MS]), st.sampled_from([0, None, MS]))
-def test_sampled_figures_lie_in_their_intervals_and_what_samples_cannot_tell_is_null(trace, period, cpu):
+def test_sampled_figures_lie_in_their_intervals_and_what_sampling_cannot_measure_is_null(trace, period, cpu):
     assume(trace.duration)
     period = max(period, trace.duration // 40)
     t = sampled(trace, period, sampler_cpu_ns=cpu).recording()
@@ -80,9 +80,9 @@ def test_sampled_figures_lie_in_their_intervals_and_what_samples_cannot_tell_is_
     assert (threads.run_ns + threads.wait_ns + threads.off_ns == threads.life_ns).all()
 
     blame = analysis.blame(t)
-    for whom in [c for c in blame.columns if not str(c).endswith(("_low", "_high"))]:
-        low, high = blame[f"{whom}_low"], blame[f"{whom}_high"]
-        assert ((low <= blame[whom]) & (blame[whom] <= high)).all()
+    for holder in [c for c in blame.columns if not str(c).endswith(("_low", "_high"))]:
+        low, high = blame[f"{holder}_low"], blame[f"{holder}_high"]
+        assert ((low <= blame[holder]) & (blame[holder] <= high)).all()
     assert {w: {k: ns for k, ns in r.items() if ns} for w, r in _exact_part(blame).items()} == slow.blame(
         trace
     )

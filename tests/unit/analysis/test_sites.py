@@ -36,7 +36,7 @@ def test_sums_over_places_are_those_of_the_trace(trace, by, frame):
     assert found["held_ns"].sum() == whole.held_ns
     assert found["holds"].sum() == len(held)
     assert found["inflicted_ns"].sum() == held["inflicted_ns"].sum()
-    assert found["overhead_ns"].sum() <= whole.overhead_ns  # what was lost before the first hold is nobody's
+    assert found["overhead_ns"].sum() <= whole.overhead_ns  # the rest was lost before the first hold
 
 
 @calm
@@ -45,13 +45,13 @@ def test_blame_by_place_agrees_with_the_slow_twin(trace, by):
     found = analysis.blame(trace.recording(), by)
 
     expected = slowsites.blame(trace, by)
-    told = {
+    texts = {
         (waiter, holder): ns
         for waiter, row in zip(found.index, found.to_numpy().tolist(), strict=True)
         for holder, ns in zip(found.columns, row, strict=True)
         if ns
     }
-    assert told == {
+    assert texts == {
         (slowsites.text(waiter), holder if holder == "free" else slowsites.text(holder)): ns
         for waiter, row in expected.items()
         for holder, ns in row.items()
@@ -110,7 +110,7 @@ def test_a_finding_names_the_line_that_kept_the_gil(deaf):
     assert "in match (python/re.py:166), called from main (app/main.py:7)" in sentence
 
 
-def test_a_saturated_gil_is_said_with_the_line_that_holds_it():
+def test_a_saturated_gil_is_reported_with_the_line_that_holds_it():
     trace = round_robin(2, 40, hold=5 * MS)
     stack = [
         Site(0, None, "(callers not kept)", None, None, None),
