@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from gilscope import analysis
+from gilscope.report.layout import Column, Sheet, Style, shorten
 from gilscope.tables.processes import folder_name, processes, script
 from gilscope.units import duration, percent, printable
 
 if TYPE_CHECKING:
     from gilscope.tables.stored import Tables
 
-WIDTH = 100
 MOST_THREADS = 16
 MOST_FINDINGS = 8
 MOST_SWEPT_THREADS = 2
-MOST_LETTERS = 12
+_SWEPT_NAME = 12  # columns
 MOST_GILS = 8
 MOST_CHILDREN = 16
 MOST_ROWS = 20
@@ -32,7 +28,7 @@ MOST_LINES = 5
 _WORTH_A_LINE = 0.01  # of the trace, inflicted on others
 """Of holds and convoys in JSON; `gilscope.analysis` has them all."""
 WINDOWS = 100
-_COLORS = {"high": "bold red", "medium": "yellow", "low": "", "info": "green"}
+_STYLES: dict[str, Style] = {"high": "bold red", "medium": "yellow", "low": "plain", "info": "green"}
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -45,12 +41,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def as_json(t: Tables) -> str:
     """Return the figures of the report as a JSON object.
 
-    Keys: ``metadata``, ``switch_intervals`` (the table), and what functions of `gilscope.analysis` return:
-    ``overhead``, ``gils`` (the same, a row per interpreter), ``threads``, ``findings``, ``blame`` (a row per
-    waiting thread), ``convoys`` and ``holds`` (the first 20 rows each), ``timeline`` and ``fairness`` (100
-    windows), ``handoffs`` (quantiles of its columns), ``switch_interval``; and ``children``, a row per child
-    process. Times are nanoseconds; what is not
-    known is null.
+    Keys: ``metadata``, and what functions of `gilscope.analysis` return: ``overhead``, ``gils`` (the same, a
+    row per interpreter), ``threads``, ``findings``, ``blame`` (a row per waiting thread), ``convoys``,
+    ``holds`` and ``sites`` (lines of the program; the first 20 rows each), ``timeline`` and ``fairness`` (100
+    windows), ``handoffs`` (quantiles of its columns), ``switch_interval``; then ``switch_intervals`` (the
+    table) and ``children``, a row per child process. Times are nanoseconds; unknown values are null.
     """
     window = max(t.metadata["duration_ns"] / WINDOWS, 1) / 1e9
     blame = analysis.blame(t)
@@ -86,31 +81,23 @@ def _plain(value: Any) -> Any:
 
 
 def text(t: Tables, *, color: bool = False) -> str:
-    """Return the report as text, at most `WIDTH` columns wide.
+    """Return the report as text, at most 100 columns wide.
 
     Args:
         t: a trace.
         color: mark what matters with terminal colours.
     """
-    console = Console(
-        file=io.StringIO(),
-        width=WIDTH,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-    )
+    sheet = Sheet(color=color)
     [overhead] = _records(analysis.overhead(t))
-    console.print(Text(_headline(t), style="bold"))
-    console.print(Text(_gil_lines(t, overhead)))
-    console.print(_thread_table(t))
-    _print_lines(console, t)
-    _print_findings(console, t)
-    _print_children(console, t)
+    sheet.paragraph(_headline(t), "bold")
+    _add_gil(sheet, t, overhead)
+    _add_threads(sheet, t)
+    _add_lines(sheet, t)
+    _add_findings(sheet, t)
+    _add_children(sheet, t)
     for sentence in _notes(t, overhead):
-        console.print(Text(f"Note: {printable(sentence)}.", style="yellow"))
-    out = console.file
-    assert isinstance(out, io.StringIO)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        sheet.paragraph(f"{printable(sentence)}.", "yellow", label="Note: ")
+    return sheet.text()
 
 
 def _is_exact(t: Tables) -> bool:
@@ -136,7 +123,7 @@ def _estimate(row: Any, name: str, *, exact: bool) -> str:
     return f"{shown[:-2]} ±{50 * (row[f'{name}_high'] - row[f'{name}_low']):.1f} %"
 
 
-def _gil_lines(t: Tables, o: dict[str, Any]) -> str:
+def _add_gil(sheet: Sheet, t: Tables, o: dict[str, Any]) -> None:
     exact = _is_exact(t)
     held, free, overhead = (_estimate(o, f"{w}_share", exact=exact) for w in ("held", "free", "overhead"))
     lost = f"of it {overhead} ({duration(o['overhead_ns'])}) while somebody waited: hand-off overhead"
@@ -150,7 +137,9 @@ def _gil_lines(t: Tables, o: dict[str, Any]) -> str:
     else:
         lines.append(f"{handoffs}, counted by the GIL itself · {waiters}")
     each = _each_gil(t)
-    return ("The GILs  " if each else "The GIL   ") + "\n          ".join([*lines, *each])
+    labels = ["The GILs  " if each else "The GIL   "]
+    for label, line in zip_longest(labels, [*lines, *each], fillvalue=" " * 10):
+        sheet.paragraph(line, label=label)
 
 
 def _each_gil(t: Tables) -> list[str]:
@@ -177,33 +166,29 @@ def _patience(t: Tables) -> str:
     return f", {duration(row['wait_ns'])} in all: {', '.join(parts)}"
 
 
-def _thread_table(t: Tables) -> Table:
+def _add_threads(sheet: Sheet, t: Tables) -> None:
     exact = _is_exact(t)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("thread", overflow="ellipsis", no_wrap=True, max_width=28)
     events = ("holds", "longest", "wait p50", "p99") if exact else ()
-    for column in ("run", "wait", "off", *events, "slowdown"):
-        table.add_column(column, justify="right", no_wrap=True)
+    figures = ("run", "wait", "off", *events, "slowdown")
     rows = analysis.threads(t)
     # What matters is who uses the GIL or wants it; a server may have had thousands of threads.
     rows = rows.assign(busy=rows.run_ns + rows.wait_ns).sort_values("busy", ascending=False, kind="stable")
-    for row in _records(rows[:MOST_THREADS]):
-        table.add_row(*_thread_cells(row, exact=exact))
+    cells = [_thread_cells(row, exact=exact) for row in _records(rows[:MOST_THREADS])]
     rest = rows[MOST_THREADS:]
     if len(rest):
         life = max(rest.life_ns.sum(), 1)
         shares = (percent(rest[f"{word}_ns"].sum() / life) for word in ("run", "wait", "off"))
         more = (str(rest.acquires.sum()), duration(rest.longest_ns.max())) if exact else ()
-        table.add_row(f"and {len(rest)} more", *shares, *more)
-    return table
+        cells.append([f"and {len(rest)} more", *shares, *more])
+    sheet.table([Column("thread", is_name=True, most=28), *map(Column, figures)], cells)
 
 
-def _thread_cells(row: dict[str, Any], *, exact: bool) -> list[str | Text]:
+def _thread_cells(row: dict[str, Any], *, exact: bool) -> list[str]:
     shares = [_estimate(row, f"{word}_share", exact=exact) for word in ("run", "wait", "off")]
     slowdown = "-" if row["slowdown"] is None else _times(row["slowdown"])
     waits = [duration(row["wait_p50_ns"]), duration(row["wait_p99_ns"])]
     events = [str(row["acquires"]), duration(row["longest_ns"]), *waits] if exact else []
-    return [Text(printable(row["thread_name"])), *shares, *events, slowdown]
+    return [printable(row["thread_name"]), *shares, *events, slowdown]
 
 
 def _times(factor: float) -> str:
@@ -215,21 +200,23 @@ def _sites(t: Tables) -> pd.DataFrame:
     return analysis.sites(t, frame="program") if t.sites.num_rows else pd.DataFrame()
 
 
-def _print_lines(console: Console, t: Tables) -> None:
+def _add_lines(sheet: Sheet, t: Tables) -> None:
     rows = _records(_sites(t)[:MOST_LINES])
     rows = [row for row in rows if row["inflicted_ns"] >= _WORTH_A_LINE * t.metadata["duration_ns"]]
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("line that made others wait", overflow="ellipsis", no_wrap=True)
-    for column in ("held", "holds", "longest", "inflicted"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("mostly on", no_wrap=True)
+    layout = [
+        Column("line that made others wait", is_name=True),
+        *map(Column, ("held", "holds", "longest", "inflicted")),
+        Column("mostly on", is_name=True),
+    ]
+    cells = []
     for row in rows:
-        times = [duration(row[name]) for name in ("held_ns", "longest_ns", "inflicted_ns")]
-        cells = [times[0], str(row["holds"]), *times[1:]]
-        table.add_row(Text(_place(row)), *cells, Text(printable(row["victim_name"])))
-    console.print(table)
+        held, longest, inflicted = (duration(row[f"{name}_ns"]) for name in ("held", "longest", "inflicted"))
+        cells.append(
+            [_place(row), held, str(row["holds"]), longest, inflicted, printable(row["victim_name"])]
+        )
+    sheet.table(layout, cells)
 
 
 def _place(row: dict[str, Any]) -> str:
@@ -240,43 +227,36 @@ def _place(row: dict[str, Any]) -> str:
     return printable(f"{where} {row['function']}")
 
 
-def _print_findings(console: Console, t: Tables) -> None:
+def _add_findings(sheet: Sheet, t: Tables) -> None:
     found = analysis.findings(t)
     if not len(found):
         return
     info_only = set(found.severity) == {"info"}
-    console.print(Text("What it means" if info_only else "What costs most", style="bold"))
+    sheet.paragraph("What it means" if info_only else "What costs most", "bold")
     for i, finding in enumerate(found[:MOST_FINDINGS].itertuples(), 1):
-        what = Text(f"{finding.what} {finding.advice}")
-        what.stylize(_COLORS[finding.severity], 0, len(finding.what))
-        table = Table.grid(padding=(0, 1))
-        table.add_column(width=2, justify="right")
-        table.add_column(width=16, no_wrap=True)
-        table.add_column()
-        table.add_row(str(i), finding.kind, what)
-        console.print(Padding(table, (0, 0, 0, 0)))
+        label = f"{i:2} {finding.kind:16} "
+        sheet.paragraph(finding.what, _STYLES[finding.severity], label=label)
+        sheet.paragraph(finding.advice, label=" " * len(label))
     if len(found) > MOST_FINDINGS:
-        console.print(f"   and {len(found) - MOST_FINDINGS} more: gilscope.analysis.findings(t)")
+        sheet.paragraph(f"   and {len(found) - MOST_FINDINGS} more: gilscope.analysis.findings(t)")
 
 
-def _print_children(console: Console, t: Tables) -> None:
+def _add_children(sheet: Sheet, t: Tables) -> None:
     rows = sorted(processes(t), key=lambda row: -row["held_share"] * row["duration_ns"])
     if not rows:
         return
     see = f"gilscope report {t.home or 'TRACE'}/{rows[0]['path']}"
-    console.print(Text(f"Child processes ({len(rows)}); to see one: {printable(see)}", style="bold"))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("process", no_wrap=True)
-    table.add_column("script", overflow="ellipsis", no_wrap=True, max_width=40)
-    for column in ("begins", "lasts", "held", "threads"):
-        table.add_column(column, justify="right", no_wrap=True)
+    sheet.paragraph(f"Child processes ({len(rows)}); to see one: {printable(see)}", "bold")
+    layout = [Column("process", is_name=True), Column("script", is_name=True, most=40)]
+    layout += map(Column, ("begins", "lasts", "held", "threads"))
+    cells = []
     for row in rows[:MOST_CHILDREN]:
         times = [duration(row["start_ns"]), duration(row["duration_ns"]), percent(row["held_share"])]
-        words = (Text(printable(text)) for text in (folder_name(row), script(row["argv"])))
-        table.add_row(*words, *times, str(row["threads"]))
-    console.print(table)
+        names = (printable(text) for text in (folder_name(row), script(row["argv"])))
+        cells.append([*names, *times, str(row["threads"])])
+    sheet.table(layout, cells)
     if len(rows) > MOST_CHILDREN:
-        console.print(f"and {len(rows) - MOST_CHILDREN} more, which held the GIL for less time: t.children")
+        sheet.paragraph(f"and {len(rows) - MOST_CHILDREN} more, which held the GIL for less time: t.children")
 
 
 def _notes(t: Tables, overhead: dict[str, Any]) -> list[str]:
@@ -297,22 +277,15 @@ def comparison(before: Any, after: Any) -> str:
     """
     rows = analysis.compare(before, after)
     rows = rows[rows.before.notna() & rows.after.notna()]
-    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("figure", no_wrap=True)
-    table.add_column("thread", overflow="ellipsis", no_wrap=True, max_width=20)
     repeats = bool(rows.ratio_low.notna().any())
-    for column in ("before", "after", "difference", "ratio", *(["95 %"] if repeats else [])):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows.to_dict("records"):
-        table.add_row(*_comparison_cells(row, repeats=repeats))
-    console.print(table)
-    out = console.file
-    assert isinstance(out, io.StringIO)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    layout = [Column("figure", is_name=True), Column("thread", is_name=True, most=20)]
+    layout += map(Column, ("before", "after", "difference", "ratio", *(["95 %"] if repeats else [])))
+    sheet = Sheet()
+    sheet.table(layout, [_comparison_cells(row, repeats=repeats) for row in rows.to_dict("records")])
+    return sheet.text()
 
 
-def _comparison_cells(row: dict[str, Any], *, repeats: bool) -> list[str | Text]:
+def _comparison_cells(row: dict[str, Any], *, repeats: bool) -> list[str]:
     word, _, unit = row["figure"].rpartition("_")
     show = {"ns": duration, "share": percent}.get(unit, "{:.4g}".format)
     name = word.replace("_", " ") if unit in ("ns", "share") else row["figure"].replace("_per_s", "/s")
@@ -323,7 +296,7 @@ def _comparison_cells(row: dict[str, Any], *, repeats: bool) -> list[str | Text]
     known = repeats and not math.isnan(row["ratio_low"])
     interval = [f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}" if known else "-"] if repeats else []
     name_of = row["thread_name"] if isinstance(row["thread_name"], str) else ""
-    return [name.replace("_", " "), Text(printable(name_of)), *values, ratio, *interval]
+    return [name.replace("_", " "), printable(name_of), *values, ratio, *interval]
 
 
 def sweep(summary: pd.DataFrame, metric: str) -> str:
@@ -333,21 +306,16 @@ def sweep(summary: pd.DataFrame, metric: str) -> str:
         summary: one row per interval, as `gilscope.sweeping.sweeps.Sweep.summary` returns.
         metric: what the metric is, with its unit.
     """
-    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     waits = [c for c in summary if str(c).startswith("wait_p99_ns_") and summary[c].notna().any()]
     waits = sorted(waits, key=lambda c: -summary[c].max())[:MOST_SWEPT_THREADS]
-    names = [f"{printable(str(c).removeprefix('wait_p99_ns_'))[:MOST_LETTERS]} p99" for c in waits]
+    names = [f"{shorten(printable(str(c).removeprefix('wait_p99_ns_')), _SWEPT_NAME)} p99" for c in waits]
     traced = ["hand-offs/s", "overhead"] if "handoffs_per_s" in summary else []
-    for column in ("interval", "runs", metric, "95 %", *traced, *names):
-        # As text: square brackets in a thread's name are no markup.
-        table.add_column(Text(column), justify="right", no_wrap=column == "95 %", min_width=5)
+    cells = []
     for row in summary.to_dict("records"):
         more = [f"{row['handoffs_per_s']:.0f}", percent(row["overhead_share"])] if traced else []
         interval = f"{row['metric_low']:.4g} to {row['metric_high']:.4g}"
         figures = [duration(row["interval_ns"]), str(row["runs"]), f"{row['metric']:.4g}", interval]
-        table.add_row(*figures, *more, *(duration(row[c]) for c in waits))
-    console.print(table)
-    out = console.file
-    assert isinstance(out, io.StringIO)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        cells.append([*figures, *more, *(duration(row[c]) for c in waits)])
+    sheet = Sheet()
+    sheet.table([Column(head) for head in ("interval", "runs", metric, "95 %", *traced, *names)], cells)
+    return sheet.text()
