@@ -44,6 +44,38 @@ def short_path(path: str) -> str:
     return "/".join(path.split("/")[-2:])
 
 
+def count(n: float | None) -> str:
+    """Return a whole number with its thousands apart; "-" if it is unknown.
+
+    Example:
+        >>> count(12_345.4)
+        '12,345'
+    """
+    return "-" if n is None or math.isnan(n) else f"{n:,.0f}"
+
+
+def times(factor: float | None) -> str:
+    """Return a factor with three digits; "-" if it is unknown.
+
+    Example:
+        >>> times(2.5), times(1234.5)
+        ('2.5 x', '1,234 x')
+    """
+    if factor is None or math.isnan(factor):
+        return "-"
+    return f"{factor:,.0f} x" if factor >= 99.5 else f"{factor:.3g} x"
+
+
+def instant(ns: float) -> str:
+    """Return a time since the start of the trace.
+
+    Example:
+        >>> instant(1_234_567_890)
+        '1.235 s'
+    """
+    return f"{ns / 1e9:.3f} s"
+
+
 def printable(name: str) -> str:
     r"""Show control characters of a thread's name instead of sending them to the terminal.
 

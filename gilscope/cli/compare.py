@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print the comparison."""
-    from gilscope.report import text
+    from gilscope.report import comparison
 
     before, after = args.before, [args.after, *args.more]
-    print(text.comparison([gilscope.load(p) for p in before], [gilscope.load(p) for p in after]).rstrip())
+    print(comparison.render([gilscope.load(p) for p in before], [gilscope.load(p) for p in after]).rstrip())
     return 0

@@ -42,5 +42,5 @@ def execute(args: argparse.Namespace) -> int:
     from gilscope.report import text
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(text.text(t._tables, color=color).rstrip())
+    print(text.render(t._tables, color=color).rstrip())
     return 0

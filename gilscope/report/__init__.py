@@ -16,9 +16,9 @@ def render(tables: Tables, format: str, *, source: bool) -> str:
     if format == "html":
         from gilscope.report.html import page
 
-        return page.page(tables, source=source)
+        return page.render(tables, source=source)
     if source:
         raise OptionError(f"source=True needs format='html', the page that shows it; got {format!r}")
-    from gilscope.report import text
+    from gilscope.report import json, text
 
-    return text.text(tables) if format == "text" else text.as_json(tables)
+    return text.render(tables) if format == "text" else json.render(tables)

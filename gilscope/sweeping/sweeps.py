@@ -168,11 +168,11 @@ class Sweep:
             >>> result.report().split()[0]
             'interval'
         """
-        from gilscope.report import text as report
+        from gilscope.report import sweep as report
 
         lines = [] if self.complete else [f"Interrupted: {len(self.rows)} runs were completed.\n"]
         if self.rows:
-            lines.append(report.sweep(self.summary(), self.metric))
+            lines.append(report.render(self.summary(), self.metric))
         try:
             lines.append(f"{self.best()}\n")
         except SweepError as error:

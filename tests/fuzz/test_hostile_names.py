@@ -9,7 +9,7 @@ import pytest
 import gilscope
 import gilscope.cli
 from gilscope.convert import spool
-from gilscope.report import text as report
+from gilscope.report import sweep as report
 from tests.fuzz import files as f
 from tests.fuzz.seeds import seeds, unfinished
 from tests.support.drawn.spools import Spool, appears, says
@@ -195,4 +195,4 @@ def test_a_sweep_shows_names_as_they_are():
     columns = {"interval_ns": 5e6, "runs": 3, "metric": 1.0, "metric_low": 1.0, "metric_high": 1.0}
     summary = pd.DataFrame([{**columns, "wait_p99_ns_[/x]\x1b": 1e6}])
 
-    assert "[/x]\\x1b p99" in report.sweep(summary, "wall")
+    assert "[/x]\\x1b p99" in report.render(summary, "wall")

@@ -123,7 +123,7 @@ def links(page):
 
 @pytest.mark.parametrize("name", TRACES)
 def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
-    text = html.page(TRACES[name])
+    text = html.render(TRACES[name])
     page = Page(text)
 
     assert "http://" not in text
@@ -138,7 +138,7 @@ def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
 
 
 def test_a_real_trace_has_every_section(real):
-    page = Page(html.page(real))
+    page = Page(html.render(real))
     words = " ".join(page.text)
 
     for title in (
@@ -161,7 +161,7 @@ def test_a_real_trace_has_every_section(real):
 
 def test_the_pictures_are_in_the_page(real):
     pytest.importorskip("matplotlib")
-    images = Page(html.page(real)).named("img")
+    images = Page(html.render(real)).named("img")
 
     assert len(images) == 4
     for image in images:
@@ -171,7 +171,7 @@ def test_the_pictures_are_in_the_page(real):
 
 def test_without_matplotlib_everything_else_is_there(real, monkeypatch):
     monkeypatch.setattr(plots, "available", lambda: False)
-    page = Page(html.page(real))
+    page = Page(html.render(real))
 
     assert page.named("img") == []
     assert "pip install 'gilscope[plot]'" in " ".join(page.text)
@@ -180,11 +180,11 @@ def test_without_matplotlib_everything_else_is_there(real, monkeypatch):
 
 def test_without_matplotlib_nothing_of_it_is_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "gilscope[plot]" in html.page(TRACES["one thread"])
+    assert "gilscope[plot]" in html.render(TRACES["one thread"])
 
 
 def test_hostile_names_are_words_and_nothing_else():
-    text = html.page(TRACES["hostile"])
+    text = html.render(TRACES["hostile"])
     page = Page(text)
     names = {row[0] for row in page.table("thread", "run")[1:]}
 
@@ -205,7 +205,7 @@ def test_the_matrix_is_hot_where_threads_waited():
         (0, "wait", 58 * MS, 2 * MS, None),
         (0, "run", 60 * MS, 30 * MS, "open"),
     ]
-    text = html.page(made(rows))
+    text = html.render(made(rows))
     table = Page(text).table("waited")
 
     assert table == [
@@ -219,7 +219,7 @@ def test_the_matrix_is_hot_where_threads_waited():
 
 def test_a_large_matrix_adds_up_the_others():
     names = [f"t{i}" for i in range(30)]
-    table = Page(html.page(made(two_at_a_time(60, 30, MS), names))).table("waited")
+    table = Page(html.render(made(two_at_a_time(60, 30, MS), names))).table("waited")
 
     assert len(table) == html.MOST_BLAMED + 2
     assert table[0][-3:] == ["10 others", "free", "in all"]
@@ -230,7 +230,7 @@ def test_a_large_matrix_adds_up_the_others():
 def test_many_threads_are_cut_with_a_word():
     n = html.MOST_THREADS + 5
     rows = [(i, "run", i * 10_000, 5_000, "voluntary") for i in range(n)]
-    text = html.page(made(rows, [f"t{i}" for i in range(n)]))
+    text = html.render(made(rows, [f"t{i}" for i in range(n)]))
 
     assert len(Page(text).table("thread", "run")) == html.MOST_THREADS + 1
     assert "and 5 more" in text
@@ -241,7 +241,7 @@ def test_findings_say_how_bad_it_is():
     rows = [(i % 2, "run", i * 5 * MS, 5 * MS, "forced") for i in range(20)]
     rows += [(i % 2, "wait", (i - 1) * 5 * MS, 5 * MS, None) for i in range(1, 20)]
     t = made(rows)
-    page = Page(html.page(t))
+    page = Page(html.render(t))
     found = gilscope.analysis.findings(t).iloc[0]
 
     assert found.kind == "saturated"
@@ -258,13 +258,13 @@ def test_convoys_are_listed():
             (1, "run", begin + 500_000, 5_500_000, "forced"),
             (0, "wait", begin + MS, 5 * MS, None),
         ]
-    table = Page(html.page(made(rows, ["io", "cpu"], duration_ms=60))).table("thread", "behind")
+    table = Page(html.render(made(rows, ["io", "cpu"], duration_ms=60))).table("thread", "behind")
 
     assert table[1][:2] == ["io", "cpu"]
 
 
 def test_sampled_shares_come_with_their_interval():
-    page = Page(html.page(TRACES["sampled"]))
+    page = Page(html.render(TRACES["sampled"]))
 
     assert re.search(r"90\.0 % \(\d+\.\d to \d+\.\d\)", " ".join(page.text))
     assert "holds" not in page.table("thread", "run")[0]  # nobody counted them
@@ -281,7 +281,7 @@ def test_where_transitions_were_lost_the_page_says_how_much():
         "intervals": t.intervals,
         "samples": pa.Table.from_pylist(samples, schema=schema.SAMPLES),
     }
-    page = Page(html.page(Tables(None, t.metadata, tables)))
+    page = Page(html.render(Tables(None, t.metadata, tables)))
 
     assert "left out, transitions were lost" in page.text
     assert page.text[page.text.index("left out, transitions were lost") + 1] == "10.0 ms"
@@ -291,9 +291,9 @@ def test_the_page_takes_a_path_and_refuses_what_is_no_trace(tmp_path):
     with gilscope.trace(tmp_path / "t.gilscope"):
         sum(range(1000))
 
-    assert "MainThread" in html.page(tmp_path / "t.gilscope")
+    assert "MainThread" in html.render(tmp_path / "t.gilscope")
     with pytest.raises(OptionError, match="expected a trace"):
-        html.page(3)
+        html.render(3)
 
 
 def test_each_of_several_gils_has_a_line():
@@ -301,7 +301,7 @@ def test_each_of_several_gils_has_a_line():
     t = made([*rows, (0, "wait", 90 * MS, 10 * MS, None)])
     gils = pa.array([0, 3, 0], pa.int32())
     intervals = t.intervals.set_column(1, schema.INTERVALS.field("interpreter"), gils)
-    page = Page(html.page(Tables(None, t.metadata, {"threads": t.threads, "intervals": intervals})))
+    page = Page(html.render(Tables(None, t.metadata, {"threads": t.threads, "intervals": intervals})))
 
     head, *lines = page.table("interpreter", "held")
     assert head == [
@@ -323,7 +323,7 @@ def test_each_of_several_gils_has_a_line():
 
 
 def test_one_gil_is_not_told_twice(real):
-    assert not [table for table in Page(html.page(real)).tables if table[0][0] == "interpreter"]
+    assert not [table for table in Page(html.render(real)).tables if table[0][0] == "interpreter"]
 
 
 class Parent(Tables):
@@ -353,7 +353,7 @@ def test_children_are_listed_by_how_long_they_held():
         Child(12, ["-m", "http.server"], begins_ms=30, held_ms=20, lasts_ms=40, complete=False),
         Child(13, NASTY[-3:], held_ms=1),
     ]
-    text = html.page(Parent(children))
+    text = html.render(Parent(children))
     page = Page(text)
 
     assert page.table("process") == [
@@ -369,14 +369,14 @@ def test_children_are_listed_by_how_long_they_held():
 
 def test_many_children_are_cut_with_a_word():
     n = html.MOST_CHILDREN + 5
-    page = Page(html.page(Parent([Child(1000 + i, ["a.py"], held_ms=i % 50) for i in range(n)])))
+    page = Page(html.render(Parent([Child(1000 + i, ["a.py"], held_ms=i % 50) for i in range(n)])))
 
     assert len(page.table("process")) == html.MOST_CHILDREN + 1
     assert "and 5 more, which held the GIL for less time" in page.text
 
 
 def test_a_trace_without_children_has_no_word_of_them(real):
-    assert "Child processes" not in html.page(real)
+    assert "Child processes" not in html.render(real)
 
 
 # ---- lines of code ----
@@ -407,7 +407,7 @@ def located(file="/app/main.py", function="work", library="/lib/re.py"):
 
 
 def test_lines_are_listed_with_what_they_cost():
-    page = Page(html.page(located().recording()))
+    page = Page(html.render(located().recording()))
 
     assert page.table("function", "line") == [
         ["function", "line", "held", "holds", "longest", "inflicted", "mostly on", "overhead"],
@@ -425,7 +425,7 @@ def test_without_being_asked_no_file_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr("gilscope.report.html.lines.excerpt", lambda *_: pytest.fail("a file was looked at"))
     file = tmp_path / "main.py"
     file.write_text("secret\n" * 40)
-    text = html.page(located(str(file)).recording())
+    text = html.render(located(str(file)).recording())
 
     assert "secret" not in text
     assert links(Page(text)) == []
@@ -435,7 +435,7 @@ def test_without_being_asked_no_file_is_looked_at(tmp_path, monkeypatch):
 def test_lines_lead_to_their_source_text(tmp_path):
     file = tmp_path / "main.py"
     file.write_text("".join(f"\tline{n} < {n}\n" for n in range(1, 41)))
-    page = Page(html.page(located(str(file)).recording(), source=True))
+    page = Page(html.render(located(str(file)).recording(), source=True))
 
     assert links(page) == ["#line-1-7", "#line-1-8", "#line-1-20"]
     assert [name for name, _ in page.listings] == [str(file), "/lib/re.py"]
@@ -452,7 +452,7 @@ def test_lines_lead_to_their_source_text(tmp_path):
 def test_source_that_changed_is_told_and_what_is_gone_is_no_link(tmp_path):
     file = tmp_path / "main.py"
     file.write_text("one\n" * 7)
-    page = Page(html.page(located(str(file)).recording(start_unix_ns=1), source=True))
+    page = Page(html.render(located(str(file)).recording(start_unix_ns=1), source=True))
 
     assert links(page) == ["#line-1-7"]
     assert "Note: it has 7 lines now, and line 20 ran: it is another text." in page.text
@@ -462,7 +462,7 @@ def test_source_that_changed_is_told_and_what_is_gone_is_no_link(tmp_path):
 def test_hostile_source_is_words_and_nothing_else(tmp_path, evil):
     file = tmp_path / f"{evil.replace('/', '|')}.py"
     file.write_text(f"{evil}\n" * 40)
-    text = html.page(located(str(file), function=evil, library=f"/lib/{evil}").recording(), source=True)
+    text = html.render(located(str(file), function=evil, library=f"/lib/{evil}").recording(), source=True)
     page = Page(text)
 
     assert len(links(page)) == 3
@@ -480,7 +480,7 @@ def test_many_lines_are_cut_with_a_word():
     rows = [Interval(0, 0, "run", i * MS, MS // 2, "voluntary", i) for i in range(n)]
     t = Trace(n * MS, [Thread(0, "a", 0, n * MS)], rows, sites=sites).recording()
 
-    page = Page(html.page(t))
+    page = Page(html.render(t))
     assert len(page.table("function", "line")) == htmllines.MOST_LINES + 1
     assert "and 10 more, less costly" in page.text
 

@@ -135,6 +135,11 @@ def _cell(cell: Cell) -> str:
     return f'<td style="background:rgba({rgb},{_DARKEST * heat:.3f})">{escape(text)}</td>'
 
 
+def more(n: int, which: str) -> str:
+    """Return the words below a table that leaves out some rows; nothing if it leaves out none."""
+    return f"\n<p>and {n:,} more, {which}</p>" if n > 0 else ""
+
+
 def listing(lines: Sequence[tuple[int, str, str, str]]) -> str:
     """Return lines of source text; where some were left out between two there are dots.
 
