@@ -12,12 +12,12 @@ PATIENCE_S = 1.0
 
 @contextmanager
 def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with how much is done; a bar appears once a second has gone by.
+    """Yield a function that takes how much is done; a bar appears after `PATIENCE_S` seconds.
 
     Args:
-        what: what is being done, as the user would say it.
-        total: how much there is to do, in any unit.
-        quiet: never show a bar.
+        what: the name of the work, for the user.
+        total: the amount of work, in any unit.
+        quiet: show no bar.
 
     Example:
         >>> with progress_bar("writing", 10, quiet=True) as done:
@@ -29,7 +29,7 @@ def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Call
     from rich.console import Console
     from rich.progress import Progress
 
-    # No refreshing thread: it would want the GIL, and none can be started at interpreter exit.
+    # Without a refreshing thread: it would request the GIL, and cannot start at interpreter exit.
     bar = Progress(console=Console(stderr=True), auto_refresh=False, transient=True)
     task = bar.add_task(what, total=total)
     begun = time.monotonic()

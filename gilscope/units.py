@@ -1,4 +1,4 @@
-"""Figures as people read and write them."""
+"""Formats figures and names for people, and reads durations that people write."""
 
 import math
 
@@ -6,7 +6,7 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def duration(ns: float | None) -> str:
-    """Say a number of nanoseconds with three digits and a unit.
+    """Return a number of nanoseconds with three digits and a unit; "-" if it is unknown.
 
     Example:
         >>> duration(5_049_300)
@@ -25,7 +25,7 @@ def duration(ns: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Say a share in percent; what is not known is a dash.
+    """Return a share in percent; "-" if it is unknown.
 
     Example:
         >>> percent(0.1234)
@@ -77,7 +77,7 @@ def instant(ns: float) -> str:
 
 
 def printable(name: str) -> str:
-    r"""Show control characters of a thread's name instead of sending them to the terminal.
+    r"""Return a name with control characters escaped, so that none reaches the terminal.
 
     Example:
         >>> print(printable("a\x1b[2J"))

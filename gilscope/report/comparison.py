@@ -14,8 +14,8 @@ def render(before: Any, after: Any) -> str:
     """Return two traces, or two lists of repeats, side by side as text.
 
     Args:
-        before: a trace, or several of one program.
-        after: likewise.
+        before: a trace, or repeats of one program.
+        after: the same for what they are compared with.
 
     Example:
         >>> import gilscope

@@ -1,7 +1,7 @@
-"""Lines of the source files that a trace names, read with care: it may be a trace from somebody else.
+"""Lines of the source files that a trace names, read with care, since the trace may be untrusted.
 
-Nothing is read unless the user asked for source text. Then only what is a regular file, of a size that source
-has, and Python by its name or first line; no more than the lines around those asked for are returned.
+Nothing is read unless the user asked for source text. Then only regular files of at most `MOST_BYTES` are
+read that are Python by name or first line, and only the lines around those asked for are returned.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ AROUND = 4
 """Lines shown before and after each."""
 MOST_BYTES = 1 << 21
 MOST_LETTERS = 200
-"""Of a line; what is longer ends in dots."""
+"""Characters of a line; a longer one ends in dots."""
 _MOST_BYTES_OF_LINE = 4 * MOST_LETTERS
-"""Looked at, whatever its codec does with them."""
+"""Bytes of a line that are decoded."""
 _SUFFIXES = (".py", ".pyw")
 
 
@@ -36,7 +36,7 @@ class Excerpt:
 
     Args:
         lines: texts by their numbers, which begin at 1; empty where the file is not shown.
-        doubt: why it is not shown, or why it may not be what ran; empty where all is well.
+        doubt: why it is not shown, or why it may differ from what ran; empty if there is no doubt.
     """
 
     lines: dict[int, str]
@@ -50,23 +50,23 @@ class _NotShownError(Exception):
 def excerpt(file: str, wanted: Iterable[int], metadata: Mapping[str, Any]) -> Excerpt:
     """Return the lines of a file around some of them.
 
-    What this process itself ran without a file (a notebook's cells) is found too, as tracebacks find it, for
-    traces of this very process.
+    Code that this process ran without a file (cells of a notebook) is found too, as tracebacks find it, if
+    the trace was recorded in this process.
 
     Args:
-        file: its name, as a code object has it.
-        wanted: numbers of lines; they may lie beyond its end.
-        metadata: of the trace that names it.
+        file: the name of the file in the code object.
+        wanted: line numbers; they may lie beyond the end of the file.
+        metadata: of the trace that names the file.
 
     Returns:
-        The lines, and what is to be said of them.
+        The lines, and what is doubtful about them.
 
     Example:
         >>> from gilscope.report.excerpts import excerpt
         >>> excerpt("/etc/passwd", [1], {})
         Excerpt(lines={}, doubt='it is not Python by its name or its first line')
         >>> excerpt("<string>", [1], {}).doubt
-        'it is no file, but text that the program ran'
+        'it is not a file but text that the program ran'
     """
     try:
         kept = _kept_here(file, metadata)
@@ -79,14 +79,14 @@ def excerpt(file: str, wanted: Iterable[int], metadata: Mapping[str, Any]) -> Ex
     except _NotShownError as why:
         return Excerpt({}, str(why))
     if last > len(lines):
-        return Excerpt(texts, f"it has {len(lines):,} lines now, and line {last:,} ran: it is another text")
+        return Excerpt(texts, f"it has {len(lines):,} lines now, but line {last:,} ran: it has changed")
     if changed_ns > metadata.get("start_unix_ns", changed_ns):
         return Excerpt(texts, "it was changed after the trace began: lines may have moved")
     return Excerpt(texts, "")
 
 
 def _kept_here(file: str, metadata: Mapping[str, Any]) -> bytes | None:
-    """Return a text without a file that this process keeps for its tracebacks."""
+    """Return text without a file that this process keeps for its tracebacks."""
     if (metadata.get("pid"), metadata.get("host")) != (os.getpid(), platform.node()):
         return None
     entry = linecache.cache.get(file)
@@ -100,42 +100,42 @@ def _read(file: str) -> tuple[bytes, int]:
     if file.startswith("<frozen "):
         raise _NotShownError("it is part of the interpreter")
     if file.startswith("<"):
-        raise _NotShownError("it is no file, but text that the program ran")
+        raise _NotShownError("it is not a file but text that the program ran")
     if not os.path.isabs(file):
         raise _NotShownError("its path is relative, and where the program ran is not known")
     try:
         path = Path(os.path.realpath(file))
-        # Before it is opened: opening some devices does something.
+        # Checked before it is opened, since opening some devices has side effects.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise _NotShownError("it is no regular file")
+            raise _NotShownError("it is not a regular file")
         with open_regular(path) as opened:
             changed_ns = os.fstat(opened.fileno()).st_mtime_ns
             raw = opened.read(MOST_BYTES + 1)
     except TraceFormatError:
-        raise _NotShownError("it is no regular file") from None
+        raise _NotShownError("it is not a regular file") from None
     except OSError as error:
         raise _NotShownError(f"it cannot be read here: {error.strerror}") from None
     except ValueError:
-        raise _NotShownError("its name is none that a file can have") from None
+        raise _NotShownError("its name is not valid for a file") from None
     if len(raw) > MOST_BYTES:
         raise _NotShownError(f"it is larger than {MOST_BYTES:,} bytes")
-    if path.suffix not in _SUFFIXES and not _says_python(raw):
+    if path.suffix not in _SUFFIXES and not _has_python_shebang(raw):
         raise _NotShownError("it is not Python by its name or its first line")
     return raw, changed_ns
 
 
-def _says_python(raw: bytes) -> bool:
+def _has_python_shebang(raw: bytes) -> bool:
     return raw.startswith(b"#!") and b"python" in raw[:128].split(b"\n")[0]
 
 
 def _encoding(first: list[bytes]) -> str:
     """Return the encoding that the first two lines of a source declare."""
-    # CPython 3.15 decodes these lines to find out, and some codecs take for ever with a long one.
+    # CPython 3.15 decodes these lines to find out, and some codecs take very long for a long line.
     head = [line if len(line) <= _MOST_BYTES_OF_LINE else _cut(line) for line in first]
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(b"\n".join(head)).readline)
     except (SyntaxError, LookupError, UnicodeError) as error:
-        raise _NotShownError(f"its encoding cannot be told: {error}") from None
+        raise _NotShownError(f"its encoding is unknown: {error}") from None
     return encoding
 
 
@@ -145,7 +145,7 @@ def _cut(line: bytes) -> bytes:
 
 
 def _text(line: bytes, encoding: str) -> str:
-    """Return as much of a line as is shown, as text."""
+    """Return the part of a line that is shown, as text."""
     try:
         text = line[:_MOST_BYTES_OF_LINE].decode(encoding, "replace").expandtabs()
     except (LookupError, UnicodeError):

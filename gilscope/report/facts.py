@@ -1,4 +1,4 @@
-"""What a report says about a trace, derived once: `text`, `json` and `html` lay it out.
+"""The facts of a report, derived once: `text`, `json` and `html` lay them out.
 
 Figures are those of `gilscope.analysis`, in the order in which a report shows them. Tables stay DataFrames,
 since they may be large; `rows` makes dictionaries of those rows that are shown.
@@ -106,7 +106,7 @@ class Facts:
         notes = list(self.metadata.get("not_measured", []))
         lost = self.overhead["lost_ns"]
         if lost:
-            notes.append(f"{duration(lost)} in which transitions were lost are left out of all figures")
+            notes.append(f"the figures leave out {duration(lost)} in which transitions were lost")
         return notes
 
     # ---- the GIL ----
@@ -206,7 +206,7 @@ class Facts:
         return analysis.blame(self.tables)
 
     def blame(self, most: int) -> Blame:
-        """Return who made whom wait, without bounds.
+        """Return which threads made which threads wait, without bounds.
 
         Args:
             most: how many threads have a row or a column of their own; the others are added up.
@@ -219,8 +219,8 @@ class Facts:
         names = dict(zip(self.threads.thread, self.threads.thread_name, strict=True))
         few = _fewer_holders(_fewer_waiters(matrix, most), matrix, most)
         return Blame(
-            waiters=[names.get(who, str(who)) for who in few.index],
-            holders=[names.get(who, str(who)) for who in few.columns],
+            waiters=[names.get(thread, str(thread)) for thread in few.index],
+            holders=[names.get(thread, str(thread)) for thread in few.columns],
             waited=few.to_numpy().tolist(),
             hottest=max(float(matrix.to_numpy().max()), 1.0) if len(matrix) else 1.0,
         )
@@ -244,7 +244,7 @@ class Facts:
 
     @property
     def located(self) -> bool:
-        """Whether the trace knows lines of code."""
+        """Whether the trace has lines of code."""
         return bool(self.tables.sites.num_rows)
 
     @functools.cached_property
@@ -285,7 +285,7 @@ def facts_of(t: AnyTrace) -> Facts:
     """Return the facts of a trace, its path, or its tables.
 
     Raises:
-        OptionError: if it is something else.
+        OptionError: if ``t`` is not one of these.
     """
     return Facts(as_tables(t))
 

@@ -25,7 +25,7 @@ def render(t: AnyTrace) -> str:
         t: a trace, its path, or its tables.
 
     Raises:
-        OptionError: if ``t`` is something else, or the matrix of `gilscope.analysis.blame` is too large.
+        OptionError: if ``t`` is not one of these, or the matrix of `gilscope.analysis.blame` is too large.
 
     Example:
         >>> import gilscope

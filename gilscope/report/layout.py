@@ -56,7 +56,7 @@ def shorten(text: str, most: int) -> str:
     start = text[: _fitting(text, most // 2)]
     n = _fitting(text[::-1], most - 1 - columns(start))
     end = text[len(text) - n :]
-    # A combining character without its base would change the dots.
+    # A combining character at its start would combine with the ellipsis.
     return f"{start}…{''.join(itertools.dropwhile(lambda c: not columns(c), end))}"
 
 
@@ -96,10 +96,10 @@ def _pieces(word: str, width: int) -> list[str]:
 
 
 class Sheet:
-    """A text in the making, at most `WIDTH` columns wide.
+    """Collects the lines of a text that is at most `WIDTH` columns wide.
 
     Args:
-        color: mark styles with the codes that terminals know.
+        color: write styles as terminal codes.
 
     Example:
         >>> sheet = Sheet()

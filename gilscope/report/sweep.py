@@ -13,7 +13,7 @@ _WAIT = "wait_p99_ns_"
 
 
 def render(summary: pd.DataFrame, metric: str) -> str:
-    """Return what a sweep found as a table of text.
+    """Return the summary of a sweep as a table of text.
 
     Args:
         summary: one row per interval, as `gilscope.sweeping.sweeps.Sweep.summary` returns.

@@ -25,10 +25,10 @@ def render(t: AnyTrace, *, color: bool = False) -> str:
 
     Args:
         t: a trace, its path, or its tables.
-        color: mark what matters with terminal colours.
+        color: use terminal colours.
 
     Raises:
-        OptionError: if ``t`` is something else.
+        OptionError: if ``t`` is not one of these.
 
     Example:
         >>> import gilscope
@@ -67,8 +67,8 @@ def _share(row: Row, word: str) -> str:
 def _add_gil(sheet: Sheet, facts: Facts) -> None:
     o, each = facts.overhead, _each_gil(facts)
     shares = f"held {_share(o, 'held')}   free {_share(o, 'free')}"
-    overhead = f"{_share(o, 'overhead')} ({duration(o['overhead_ns'])})"
-    lost = f"of it {overhead} while somebody waited: hand-off overhead"
+    free = f"{duration(o['overhead_ns'])} free while a thread waited"
+    lost = f"hand-off overhead {_share(o, 'overhead')} ({free})"
     handoffs = f"{count(o['handoffs'])} hand-offs ({count(o['handoffs_per_s'] or 0)}/s)"
     waiters = f"{o['mean_waiters'] or 0:.2f} threads waiting on average"
     if facts.exact:
@@ -99,7 +99,7 @@ def _each_gil(facts: Facts) -> list[str]:
     gils = facts.busiest_gils
     if len(gils) < 2:
         return []
-    lines = [f"all of that is {count(len(gils))} GILs added up; each:"]
+    lines = [f"the figures above add up {count(len(gils))} GILs; each of them:"]
     for row in rows(gils[:MOST_GILS]):
         name = f"interpreter {row['interpreter']}" if row["interpreter"] else "main interpreter"
         shares = f"held {percent(row['held_share'])}, overhead {percent(row['overhead_share'])}"

@@ -186,7 +186,7 @@ def test_the_page_has_no_element_and_no_attribute_from_the_trace(named, source):
         "id",
     }
     assert "<script>alert(1)</script>" in "".join(page.words)
-    assert ("Their source text" in page.words) is source
+    assert ("Source text of these lines" in page.words) is source
     assert ("Not shown" in text) is False
     assert not [c for c in text if c != "\n" and not c.isprintable()]
 

@@ -1,4 +1,4 @@
-"""Source lines are those of the file, and nothing is read that is no Python source of a sound size."""
+"""Excerpts show the lines of a file, and read nothing but Python source of limited size."""
 
 import linecache
 import os
@@ -51,7 +51,7 @@ def test_text_is_read_as_python_reads_it(tmp_path, raw, lines):
     assert list(found.lines.values()) == lines
 
 
-def test_what_is_no_text_is_not_shown(tmp_path):
+def test_bytes_that_are_not_text_are_not_shown(tmp_path):
     file = tmp_path / "p.py"
     for raw in (b"\xff\n", b"# coding: none-such\n", b"# coding: rot13\nn\n", b"# coding: undefined\n\n"):
         file.write_bytes(raw)
@@ -85,16 +85,16 @@ def listening(path):
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (os.mkfifo, "no regular file"),
-        (os.mkdir, "no regular file"),
-        (listening, "no regular file"),
-        (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+        (os.mkfifo, "not a regular file"),
+        (os.mkdir, "not a regular file"),
+        (listening, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (lambda path: path.symlink_to("nowhere"), "No such file"),
         (lambda path: path.symlink_to(path.name), "Too many levels"),
     ],
     ids=["fifo", "folder", "socket", "device", "nowhere", "loop"],
 )
-def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch, make, why):
+def test_anything_but_a_regular_file_is_never_opened(tmp_path, monkeypatch, make, why):
     monkeypatch.setattr(excerpts, "open_regular", lambda path: pytest.fail(f"opened {path}"))
     make(tmp_path / "p.py")
 
@@ -116,7 +116,7 @@ def test_a_file_that_becomes_a_fifo_is_no_trap(tmp_path, monkeypatch):
         return really(path)
 
     monkeypatch.setattr(excerpts, "open_regular", replaced)
-    assert excerpt(str(file), [1], LATER).doubt == "it is no regular file"
+    assert excerpt(str(file), [1], LATER).doubt == "it is not a regular file"
 
 
 @pytest.mark.parametrize("name", ["p.py", "without.py/end.py"])
@@ -140,19 +140,19 @@ def test_the_largest_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("file", "why"),
     [
-        ("<string>", "no file"),
-        ("<stdin>", "no file"),
+        ("<string>", "not a file"),
+        ("<stdin>", "not a file"),
         ("<frozen importlib._bootstrap>", "part of the interpreter"),
         ("", "relative"),
         ("p.py", "relative"),
         ("../p.py", "relative"),
-        ("/nul\0.py", "none that a file can have"),
-        ("/\udc80\ud800.py", "none that a file can have"),
+        ("/nul\0.py", "not valid for a file"),
+        ("/\udc80\ud800.py", "not valid for a file"),
         ("/none/such.py", "No such file"),
         ("/" + "x" * 5000 + ".py", "File name too long"),
     ],
 )
-def test_names_that_lead_nowhere_are_told_in_words(tmp_path, monkeypatch, file, why):
+def test_names_that_lead_nowhere_are_explained(tmp_path, monkeypatch, file, why):
     (tmp_path / "p.py").write_text("a\n")
     (tmp_path / "inside").mkdir()
     monkeypatch.chdir(tmp_path / "inside")
@@ -173,7 +173,7 @@ def test_secrets_that_a_trace_names_are_not_shown(tmp_path):
     assert excerpt(str(tmp_path / "script"), [2], LATER).lines[2] == "import sys"
 
 
-def test_a_file_that_changed_is_shown_with_a_word(tmp_path):
+def test_a_changed_file_is_shown_with_a_note(tmp_path):
     file = tmp_path / "p.py"
     file.write_text("a\nb\n")
     changed = file.stat().st_mtime_ns
@@ -183,11 +183,11 @@ def test_a_file_that_changed_is_shown_with_a_word(tmp_path):
     assert excerpt(str(file), [1], {}).doubt == ""
     beyond = excerpt(str(file), [1, 2000], LATER)
     assert beyond.lines == {1: "a", 2: "b"}
-    assert beyond.doubt == "it has 2 lines now, and line 2,000 ran: it is another text"
+    assert beyond.doubt == "it has 2 lines now, but line 2,000 ran: it has changed"
 
 
 @pytest.mark.parametrize("file", ["<cell 1>", "/tmp/ipykernel_1/2.py"])
-def test_cells_of_this_very_process_are_found(monkeypatch, file):
+def test_cells_of_this_process_are_found(monkeypatch, file):
     text = "first\nä = sum(range(9))\n"
     monkeypatch.setitem(linecache.cache, file, (len(text), None, text.splitlines(True), file))
     here = {"pid": os.getpid(), "host": platform.node()}
@@ -198,7 +198,7 @@ def test_cells_of_this_very_process_are_found(monkeypatch, file):
     assert excerpt(file, [2], {}).lines == {}
 
 
-def test_of_files_that_linecache_knows_the_disk_is_asked(tmp_path):
+def test_files_are_read_from_disk_even_if_linecache_has_them(tmp_path):
     file = tmp_path / "p.py"
     file.write_text("before\n")
     assert linecache.getline(str(file), 1) == "before\n"

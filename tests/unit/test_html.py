@@ -1,4 +1,4 @@
-"""The page: whole in itself, well formed, and no thread's name can break out of it."""
+"""The HTML page loads nothing, is well formed, and names of threads cannot break out of it."""
 
 import base64
 import ctypes
@@ -27,7 +27,7 @@ NASTY = [*HOSTILE_NAMES, '"><img src=x onerror=alert(1)>', "<script>alert(1)</sc
 
 
 class Page(HTMLParser):
-    """Reads a page into its tags, its words and its tables, and sees that tags are balanced."""
+    """Reads the tags, the text and the tables of a page, and checks that its tags are balanced."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -70,7 +70,7 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
     def table(self, first, second=None):
-        """Return the table whose head begins so."""
+        """Return the table whose head begins with these words."""
         return next(t for t in self.tables if t[0][0] == first and second in (None, t[0][1]))
 
 
@@ -147,7 +147,7 @@ def test_a_real_trace_has_every_section(real):
         "Pictures",
         "Threads",
         "Lines that held the GIL",
-        "Who made whom wait",
+        "Which threads made others wait",
         "Longest holds",
         "Convoys",
         "Notes",
@@ -183,7 +183,7 @@ def test_without_matplotlib_nothing_of_it_is_imported(monkeypatch):
     assert "gilscope[plot]" in html.render(TRACES["one thread"])
 
 
-def test_hostile_names_are_words_and_nothing_else():
+def test_hostile_names_are_text_and_nothing_else():
     text = html.render(TRACES["hostile"])
     page = Page(text)
     names = {row[0] for row in page.table("thread", "run")[1:]}
@@ -227,7 +227,7 @@ def test_a_large_matrix_adds_up_the_others():
     assert table[-1][-1] == "20.0 ms"
 
 
-def test_many_threads_are_cut_with_a_word():
+def test_many_threads_are_cut_with_a_note():
     n = html.MOST_THREADS + 5
     rows = [(i, "run", i * 10_000, 5_000, "voluntary") for i in range(n)]
     text = html.render(made(rows, [f"t{i}" for i in range(n)]))
@@ -236,7 +236,7 @@ def test_many_threads_are_cut_with_a_word():
     assert "and 5 more" in text
 
 
-def test_findings_say_how_bad_it_is():
+def test_findings_show_their_severity():
     # Two threads that want the GIL all the time and get half of it each.
     rows = [(i % 2, "run", i * 5 * MS, 5 * MS, "forced") for i in range(20)]
     rows += [(i % 2, "wait", (i - 1) * 5 * MS, 5 * MS, None) for i in range(1, 20)]
@@ -267,11 +267,11 @@ def test_sampled_shares_come_with_their_interval():
     page = Page(html.render(TRACES["sampled"]))
 
     assert re.search(r"90\.0 % \(\d+\.\d to \d+\.\d\)", " ".join(page.text))
-    assert "holds" not in page.table("thread", "run")[0]  # nobody counted them
-    assert "None that sampling could tell." in page.text
+    assert "holds" not in page.table("thread", "run")[0]  # not counted
+    assert "Sampled edges do not show convoys." in page.text
 
 
-def test_where_transitions_were_lost_the_page_says_how_much():
+def test_the_page_shows_how_much_was_lost():
     samples = [
         {"time_ns": i * 10 * MS, "late_ns": 0, "switches": 0, "dropped": int(i == 5)} for i in range(1, 11)
     ]
@@ -283,11 +283,11 @@ def test_where_transitions_were_lost_the_page_says_how_much():
     }
     page = Page(html.render(Tables(None, t.metadata, tables)))
 
-    assert "left out, transitions were lost" in page.text
-    assert page.text[page.text.index("left out, transitions were lost") + 1] == "10.0 ms"
+    assert "left out (lost transitions)" in page.text
+    assert page.text[page.text.index("left out (lost transitions)") + 1] == "10.0 ms"
 
 
-def test_the_page_takes_a_path_and_refuses_what_is_no_trace(tmp_path):
+def test_the_page_takes_a_path_and_refuses_other_values(tmp_path):
     with gilscope.trace(tmp_path / "t.gilscope"):
         sum(range(1000))
 
@@ -319,10 +319,10 @@ def test_each_of_several_gils_has_a_line():
         ["3", "25.0 %", "75.0 %", "0.0 %"],
     ]
     assert [line[-1] for line in lines] == ["0.10", "0.00"]
-    assert "All of that is 2 GILs added up; each:" in page.text
+    assert "The figures above add up 2 GILs; each of them:" in page.text
 
 
-def test_one_gil_is_not_told_twice(real):
+def test_a_single_gil_has_no_table(real):
     assert not [table for table in Page(html.render(real)).tables if table[0][0] == "interpreter"]
 
 
@@ -367,7 +367,7 @@ def test_children_are_listed_by_how_long_they_held():
     assert "<img src=x" not in text
 
 
-def test_many_children_are_cut_with_a_word():
+def test_many_children_are_cut_with_a_note():
     n = html.MOST_CHILDREN + 5
     page = Page(html.render(Parent([Child(1000 + i, ["a.py"], held_ms=i % 50) for i in range(n)])))
 
@@ -375,7 +375,7 @@ def test_many_children_are_cut_with_a_word():
     assert "and 5 more, which held the GIL for less time" in page.text
 
 
-def test_a_trace_without_children_has_no_word_of_them(real):
+def test_a_trace_without_children_has_no_section_for_them(real):
     assert "Child processes" not in html.render(real)
 
 
@@ -455,7 +455,7 @@ def test_source_that_changed_is_told_and_what_is_gone_is_no_link(tmp_path):
     page = Page(html.render(located(str(file)).recording(start_unix_ns=1), source=True))
 
     assert links(page) == ["#line-1-7"]
-    assert "Note: it has 7 lines now, and line 20 ran: it is another text." in page.text
+    assert "Note: it has 7 lines now, but line 20 ran: it has changed." in page.text
 
 
 @pytest.mark.parametrize("evil", NASTY[-3:])
@@ -474,7 +474,7 @@ def test_hostile_source_is_words_and_nothing_else(tmp_path, evil):
     assert "\u202e" not in text
 
 
-def test_many_lines_are_cut_with_a_word():
+def test_many_lines_are_cut_with_a_note():
     n = 30
     sites = [Site(i, None, f"f{i}", "/app/main.py", i + 1, 1) for i in range(n)]
     rows = [Interval(0, 0, "run", i * MS, MS // 2, "voluntary", i) for i in range(n)]

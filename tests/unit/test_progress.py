@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal only, and only for what takes long."""
+"""The progress bar appears on a terminal only, and only for long work."""
 
 import sys
 

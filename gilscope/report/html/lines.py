@@ -1,4 +1,4 @@
-"""The page's part on lines of code: what each cost, and where the user asked for it, their source text."""
+"""The sections of the page about lines of code: what each cost, and their source text if requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORTH_A_LINE = 0.001  # of the trace, held or inflicted
 
 
 def lines(facts: Facts, *, source: bool) -> str:
-    """Return the sections about lines of code; nothing where the trace does not know them.
+    """Return the sections about lines of code; nothing if the trace has no lines.
 
     Args:
         facts: of a trace.
@@ -37,7 +37,7 @@ def lines(facts: Facts, *, source: bool) -> str:
 
 @dataclass(slots=True)
 class _Texts:
-    """What could be had of the files, in the order of what they cost."""
+    """Excerpts of the files, in the order of what they cost."""
 
     files: dict[str, Excerpt] = field(default_factory=dict)
     asked: dict[str, set[int]] = field(default_factory=dict)
@@ -60,12 +60,12 @@ class _Texts:
         return Link(shown, self.anchor(file, line))
 
     def anchor(self, file: str, line: int) -> str:
-        """Return the name of a line on the page: nothing in it comes from the trace but numbers."""
+        """Return the anchor of a line on the page; only numbers in it come from the trace."""
         return f"line-{list(self.files).index(file) + 1}-{line}"
 
 
 def brief(file: str) -> str:
-    """Return a file's name and that of its folder, which tells one ``__init__.py`` from others.
+    """Return a file's name and that of its folder, which distinguishes one ``__init__.py`` from others.
 
     Example:
         >>> brief("/home/a/project/parser/__init__.py")
@@ -90,9 +90,9 @@ def _costs(costs: list[Row], rest: int, texts: _Texts, *, source: bool) -> str:
         for row in costs
     ]
     words = (
-        "A hold belongs to the program's line at which it ended, or at which it was asked to and went on. "
-        "Inflicted is what other threads waited during its holds, overhead what they waited afterwards, "
-        "while the GIL was free."
+        "A hold counts for the line of the program at which it ended, or at which it was asked to end and "
+        "went on. Inflicted is how long other threads waited during these holds, added up; overhead is how "
+        "long they waited afterwards, while the GIL was free."
     )
     how = "" if source else _HOW
     text = f"<p class='faint'>{words}</p>\n{table(head, cells, words=2)}{more(rest, 'less costly')}{how}"
@@ -100,7 +100,7 @@ def _costs(costs: list[Row], rest: int, texts: _Texts, *, source: bool) -> str:
 
 
 _HOW = (
-    "\n<p class='faint'>The lines themselves are on the page where they are asked for: "
+    "\n<p class='faint'>The page can show the lines themselves: "
     "<code>gilscope report TRACE --html FILE --source</code>, or "
     "<code>t.report(format='html', source=True)</code>.</p>"
 )
@@ -124,8 +124,8 @@ def _keeps(keeps: list[Row], texts: _Texts) -> str:
         for row in keeps
     ]
     words = (
-        "Native code that was called here went on for a switch interval or longer after another thread had "
-        "asked for the GIL; the interpreter itself obeys within microseconds."
+        "Native code called at these lines kept the GIL for a switch interval or longer after another thread "
+        "had asked for it; the interpreter itself responds within microseconds."
     )
     text = f"<p class='faint'>{words}</p>\n{table(head, cells, words=2)}"
     return section("Calls that keep the GIL", text)
@@ -135,7 +135,7 @@ def _source(costs: list[Row], texts: _Texts) -> str:
     if not texts.files:
         return ""
     cost = {(row["file"], row["line"]): duration(row["inflicted_ns"]) for row in costs if row["inflicted_ns"]}
-    parts = ["<p class='faint'>Beside a line stands what it inflicted on others.</p>"]
+    parts = ["<p class='faint'>The time beside a line is what it inflicted on other threads.</p>"]
     for file, found in texts.files.items():
         parts.append(f"<h3>{escape(file)}</h3>")
         if found.doubt:
@@ -147,4 +147,4 @@ def _source(costs: list[Row], texts: _Texts) -> str:
                 for n, text in found.lines.items()
             ]
             parts.append(listing(shown))
-    return section("Their source text", "\n".join(parts))
+    return section("Source text of these lines", "\n".join(parts))

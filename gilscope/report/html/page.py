@@ -1,4 +1,4 @@
-"""The report as one page of HTML: nothing in it comes from elsewhere, so that it can be mailed and kept."""
+"""The report as one HTML page that loads nothing from elsewhere, so that it can be mailed and archived."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = ["render"]
 
 MOST_THREADS = 200
 MOST_BLAMED = 20
-"""A matrix of more threads shows so many, and adds up the others."""
+"""Of a larger matrix; the others are added up."""
 MOST_HOLDS = 20
 MOST_CONVOYS = 20
 MOST_GILS = 100
 MOST_CHILDREN = 200
-"""Of all of these the page shows so many, and says how many more there are."""
+"""The page shows at most this many of each, and the number of those left out."""
 
 
 def render(t: AnyTrace, *, source: bool = False) -> str:
     """Return the report as an HTML page that needs no other file and no network.
 
-    It has what was recorded, findings, how the GIL spent its time, pictures (see `gilscope.plots`; without
-    matplotlib it says that they are missing), threads, lines that held the GIL, who made whom wait, the
+    It shows what was recorded, findings, how the GIL spent its time, pictures (see `gilscope.plots`; without
+    matplotlib a note how to get them), threads, lines that held the GIL, which threads made others wait, the
     longest holds, convoys, child processes, and what was not measured.
 
     Args:
-        t: a trace, its path, or its tables. Child processes are known of a trace only.
-        source: show the lines of code too. They are read from the files that the trace names, see
-            `gilscope.report.excerpts`; nothing is read without it.
+        t: a trace, its path, or its tables. Only a trace has child processes.
+        source: show the lines of code too, read from the files that the trace names (see
+            `gilscope.report.excerpts`); otherwise no such file is read.
 
     Returns:
         The text of the page; write it with ``encoding="utf-8"``.
 
     Raises:
-        OptionError: ``t`` is none of those.
+        OptionError: if ``t`` is not one of these.
 
     Example:
         >>> import gilscope
@@ -93,7 +93,7 @@ def _findings(facts: Facts) -> str:
         f'<p class="faint">{escape(f.advice)}</p></div>'
         for f in facts.findings.itertuples()
     ]
-    return section("Findings", "\n".join(found) or "<p>Nothing that somebody should do something about.</p>")
+    return section("Findings", "\n".join(found) or "<p>No problems found.</p>")
 
 
 def _overhead(facts: Facts) -> str:
@@ -101,22 +101,22 @@ def _overhead(facts: Facts) -> str:
     known = {
         "held": _share(o, "held"),
         "free": _share(o, "free"),
-        "hand-off overhead (free while somebody waited)": f"{_share(o, 'overhead')}, "
+        "hand-off overhead (free while a thread waited)": f"{_share(o, 'overhead')}, "
         f"{duration(o['overhead_ns'])}",
         "threads waiting, on average": _mean(o["mean_waiters"]),
         "hand-offs": f"{count(o['handoffs'])} ({count(o['handoffs_per_s'])}/s)",
         "forced hand-offs": count(o["forced"]),
         "steals": count(o["steals"]),
-        "gap while somebody waited, median": duration(o["gap_p50_ns"]),
-        "gap, 99 of 100 up to": duration(o["gap_p99_ns"]),
+        "gap while a thread waited, median": duration(o["gap_p50_ns"]),
+        "gap, 99th percentile": duration(o["gap_p99_ns"]),
         "longest gap": duration(o["gap_max_ns"]),
-        "left out, transitions were lost": duration(o["lost_ns"]) if o["lost_ns"] else None,
+        "left out (lost transitions)": duration(o["lost_ns"]) if o["lost_ns"] else None,
     }
     return section("How the GIL spent its time", f"{cards(known)}{_each_gil(facts)}")
 
 
 def _each_gil(facts: Facts) -> str:
-    """Say how each GIL spent its time, where there are several: the cards add them up."""
+    """Return how each GIL spent its time, where there are several: the cards add them up."""
     gils = facts.busiest_gils
     if len(gils) < 2:
         return ""
@@ -130,7 +130,7 @@ def _each_gil(facts: Facts) -> str:
         ]
         for row in rows(gils[:MOST_GILS])
     ]
-    text = f"\n<p>All of that is {len(gils)} GILs added up; each:</p>\n{table(head, cells)}"
+    text = f"\n<p>The figures above add up {count(len(gils))} GILs; each of them:</p>\n{table(head, cells)}"
     return text + more(len(gils) - MOST_GILS, "which were held for less time")
 
 
@@ -139,7 +139,7 @@ def _pictures(facts: Facts) -> str:
         return section("Pictures", "<p>Plots need matplotlib: <code>pip install 'gilscope[plot]'</code>.</p>")
     t = facts.tables
     drawn = {
-        "who ran and who waited, where threads wait most": plots.timeline(t),
+        "which threads ran and waited, where they wait most": plots.timeline(t),
         "the GIL held, lost and waited for, over time": plots.usage(t),
         "the shares of each thread's life": plots.threads(t),
         "how long new holders had waited": plots.handoff_latency(t),
@@ -167,13 +167,13 @@ def _thread_cells(row: Row) -> list[Cell]:
 
 
 def _blame(facts: Facts) -> str:
-    title = "Who made whom wait"
+    title = "Which threads made others wait"
     try:
         blame = facts.blame(MOST_BLAMED)
     except OptionError as error:
         return section(title, f"<p>{escape(str(error))}</p>")
     if not blame.waiters:
-        return section(title, "<p>Nobody waited.</p>")
+        return section(title, "<p>No thread waited.</p>")
     cells: list[list[Cell]] = [
         [
             name,
@@ -182,12 +182,12 @@ def _blame(facts: Facts) -> str:
         ]
         for name, waited in zip(blame.waiters, blame.waited, strict=True)
     ]
-    text = "<p>How long each thread waited while the one above held the GIL, or while it was free.</p>\n"
+    text = "<p>How long the thread of a row waited while that of a column held the GIL, or it was free.</p>\n"
     return section(title, text + table(["waited", *blame.holders, "in all"], cells))
 
 
 def _holds(facts: Facts) -> str:
-    head = ["thread", "at", "length", "ended", "waiters", "they waited", "went on after a drop request"]
+    head = ["thread", "at", "length", "ended", "waiters", "inflicted", "response"]
     cells: list[list[Cell]] = [
         [
             row["thread_name"],
@@ -200,11 +200,11 @@ def _holds(facts: Facts) -> str:
         ]
         for row in rows(facts.holds[:MOST_HOLDS])
     ]
-    return section("Longest holds", table(head, cells) if cells else "<p>Nobody held the GIL.</p>")
+    return section("Longest holds", table(head, cells) if cells else "<p>No thread held the GIL.</p>")
 
 
 def _convoys(facts: Facts) -> str:
-    head = ["thread", "behind", "from", "to", "rounds", "mean wait", "lost", "its own work and pauses"]
+    head = ["thread", "behind", "from", "to", "rounds", "mean wait", "lost", "with an idle GIL"]
     cells: list[list[Cell]] = [
         [
             row["thread_name"],
@@ -216,7 +216,7 @@ def _convoys(facts: Facts) -> str:
         ]
         for row in rows(facts.convoys[:MOST_CONVOYS])
     ]
-    nothing = f"<p>None{'' if facts.exact else ' that sampling could tell'}.</p>"
+    nothing = f"<p>{'None found' if facts.exact else 'Sampled edges do not show convoys'}.</p>"
     text = table(head, cells, words=2) if cells else nothing
     return section("Convoys", text + more(len(facts.convoys) - MOST_CONVOYS, "less costly"))
 
@@ -238,7 +238,7 @@ def _children(facts: Facts) -> str:
         ]
         for row in children[:MOST_CHILDREN]
     ]
-    see = f"<p>Each has a trace of its own: <code>{escape(facts.child_command)}</code></p>\n"
+    see = f"<p>Each has its own trace: <code>{escape(facts.child_command)}</code></p>\n"
     rest = more(len(children) - MOST_CHILDREN, "which held the GIL for less time")
     return section(f"Child processes ({count(len(children))})", see + table(head, cells, words=2) + rest)
 
@@ -246,15 +246,15 @@ def _children(facts: Facts) -> str:
 def _notes(facts: Facts) -> str:
     notes = [f"<li>{escape(sentence)}</li>" for sentence in facts.notes]
     words = (
-        "A thread runs when it holds the GIL, waits when it wants it and has not got it, and is off "
-        "otherwise. Overhead is the time the GIL is free while somebody waits for it."
+        "A thread runs while it holds the GIL, waits while it wants the GIL and does not have it, and is off "
+        "otherwise. Overhead is the time the GIL is free while at least one thread waits for it."
     )
-    found = f"<ul>{''.join(notes)}</ul>" if notes else "<p>Nothing was left unmeasured.</p>"
+    found = f"<ul>{''.join(notes)}</ul>" if notes else "<p>Everything was measured.</p>"
     return section("Notes", f"{found}\n<p class='faint'>{words}</p>")
 
 
 def _share(row: Row, word: str) -> str:
-    """Say a share, with its 95 % interval where it is an estimate."""
+    """Return a share, with its 95 % interval where it is an estimate."""
     value, low, high = (row.get(f"{word}_share{end}") for end in ("", "_low", "_high"))
     if value is None or low is None or high is None:
         return percent(value)

@@ -1,4 +1,4 @@
-"""What a page of HTML is made of: sections, facts, tables, pictures; whatever is said in them is escaped."""
+"""The parts of an HTML page: sections, cards, tables, listings and pictures; all text in them is escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DARKEST = 0.55  # of a heat: text on it stays readable, in light and in dark
 
 
 class Link(NamedTuple):
-    """Text that leads to another place on the page."""
+    """Text that links to another place on the page."""
 
     text: str
     anchor: str
@@ -75,7 +75,7 @@ img { display: block; width: 100%; background: #fff; border: 1px solid var(--lin
   padding: 0.5rem; margin: 0.8rem 0; }
 """
 
-# The page may not load anything, whatever a thread is called.
+# The page may not load anything, whatever the name of a thread contains.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -83,8 +83,8 @@ def document(title: str, body: str) -> str:
     """Return a whole page.
 
     Args:
-        title: what the window is called.
-        body: the content, as the functions below make it.
+        title: of the window.
+        body: the content, made by the functions below.
     """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -101,19 +101,19 @@ def section(title: str, body: str) -> str:
 
 
 def cards(facts: dict[str, str | None]) -> str:
-    """Return words and their values as cards, without those that are not known."""
+    """Return labels and their values as cards, without unknown values."""
     known = {word: text for word, text in facts.items() if text not in (None, "", UNKNOWN)}
     shown = (f"<div><dt>{escape(w)}</dt><dd>{escape(text)}</dd></div>" for w, text in known.items())
     return f"<dl>{''.join(shown)}</dl>"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], words: int = 1) -> str:
-    """Return a table without the columns that have nothing to say.
+    """Return a table without the columns in which every value is unknown.
 
     Args:
         head: names of the columns.
         rows: cells.
-        words: how many of the first columns are words; the others are figures.
+        words: the number of columns at the left that hold text; the others hold figures.
     """
     kept = [i for i in range(len(head)) if i < words or any(row[i] != UNKNOWN for row in rows)]
     top = "".join(f'<th scope="col">{escape(head[i])}</th>' for i in kept)
@@ -136,15 +136,15 @@ def _cell(cell: Cell) -> str:
 
 
 def more(n: int, which: str) -> str:
-    """Return the words below a table that leaves out some rows; nothing if it leaves out none."""
+    """Return the sentence below a table that leaves out ``n`` rows; nothing if it leaves out none."""
     return f"\n<p>and {n:,} more, {which}</p>" if n > 0 else ""
 
 
 def listing(lines: Sequence[tuple[int, str, str, str]]) -> str:
-    """Return lines of source text; where some were left out between two there are dots.
+    """Return lines of source text; dots stand for lines left out between them.
 
     Args:
-        lines: number, text, a word beside it, and where links lead to it, its anchor; either may be empty.
+        lines: number, text, a note beside it, and the anchor that links use; either of the last may be empty.
     """
     digits = len(str(lines[-1][0]))
     shown, before = [], lines[0][0] - 1
@@ -155,17 +155,17 @@ def listing(lines: Sequence[tuple[int, str, str, str]]) -> str:
         aside = escape(f"{number:>{digits}}  {word:>7}  ")
         shown.append(f"<span{mark}><i>{aside}</i>{escape(text)}</span>")
         before = number
-    # No line breaks between them: each is a block already.
+    # Without line breaks between them, since each is a block.
     return f"<pre>{''.join(shown)}</pre>"
 
 
 def escape(text: object) -> str:
-    """Return words as HTML."""
+    """Return text as HTML."""
     return html.escape(printable(str(text)), quote=True)
 
 
 def image(ax: Axes, text: str) -> str:
-    """Return a picture, in the page itself; the text is for those who do not see it."""
+    """Return a picture embedded in the page, with its alternative text."""
     png = io.BytesIO()
     ax.figure.canvas.print_figure(png, format="png", dpi=_DPI, metadata={"Software": None})
     data = base64.b64encode(png.getvalue()).decode("ascii")
