@@ -54,16 +54,16 @@ def count(n: float | None) -> str:
     return "-" if n is None or math.isnan(n) else f"{n:,.0f}"
 
 
-def times(factor: float | None) -> str:
+def factor(value: float | None) -> str:
     """Return a factor with three digits; "-" if it is unknown.
 
     Example:
-        >>> times(2.5), times(1234.5)
+        >>> factor(2.5), factor(1234.5)
         ('2.5 x', '1,234 x')
     """
-    if factor is None or math.isnan(factor):
+    if value is None or math.isnan(value):
         return "-"
-    return f"{factor:,.0f} x" if factor >= 99.5 else f"{factor:.3g} x"
+    return f"{value:,.0f} x" if value >= 99.5 else f"{value:.3g} x"
 
 
 def instant(ns: float) -> str:

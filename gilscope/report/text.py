@@ -9,7 +9,7 @@ from gilscope.analysis.inputs import AnyTrace
 from gilscope.report.facts import Facts, Row, facts_of, rows
 from gilscope.report.layout import Column, Sheet, Style
 from gilscope.tables.processes import folder_name, script
-from gilscope.units import count, duration, percent, printable, times
+from gilscope.units import count, duration, factor, percent, printable
 
 MOST_THREADS = 16
 MOST_FINDINGS = 8
@@ -126,7 +126,7 @@ def _shares(row: Row) -> list[str]:
 def _thread_cells(row: Row, *, exact: bool) -> list[str]:
     waits = [duration(row[f"wait_{name}_ns"]) for name in ("p50", "p99")]
     events = [count(row["acquires"]), duration(row["longest_ns"]), *waits] if exact else []
-    return [printable(row["thread_name"]), *_shares(row), *events, times(row["slowdown"])]
+    return [printable(row["thread_name"]), *_shares(row), *events, factor(row["slowdown"])]
 
 
 def _add_lines(sheet: Sheet, facts: Facts) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from gilscope.report.excerpts import Excerpt, excerpt
 from gilscope.report.facts import Facts, Row, rows
 from gilscope.report.html.parts import UNKNOWN, Cell, Link, escape, listing, more, section, table
-from gilscope.units import count, duration
+from gilscope.units import count, duration, short_path
 
 MOST_LINES = 20
 """Of each table."""
@@ -54,7 +54,7 @@ class _Texts:
         file, line = row["file"], row["line"]
         if file is None:
             return UNKNOWN
-        shown = brief(file) + ("" if line is None else f":{line}")
+        shown = short_path(file) + ("" if line is None else f":{line}")
         if file not in self.files or line not in self.files[file].lines:
             return shown
         return Link(shown, self.anchor(file, line))
@@ -62,16 +62,6 @@ class _Texts:
     def anchor(self, file: str, line: int) -> str:
         """Return the anchor of a line on the page; only numbers in it come from the trace."""
         return f"line-{list(self.files).index(file) + 1}-{line}"
-
-
-def brief(file: str) -> str:
-    """Return a file's name and that of its folder, which distinguishes one ``__init__.py`` from others.
-
-    Example:
-        >>> brief("/home/a/project/parser/__init__.py")
-        'parser/__init__.py'
-    """
-    return "/".join(file.split("/")[-2:])
 
 
 def _costs(costs: list[Row], rest: int, texts: _Texts, *, source: bool) -> str:

@@ -11,7 +11,7 @@ from gilscope.report.facts import Facts, Row, facts_of, rows
 from gilscope.report.html.lines import lines
 from gilscope.report.html.parts import UNKNOWN, Cell, cards, document, escape, image, more, section, table
 from gilscope.tables.processes import folder_name, script
-from gilscope.units import count, duration, instant, percent, times
+from gilscope.units import count, duration, factor, instant, percent
 
 __all__ = ["render"]
 
@@ -162,7 +162,7 @@ def _thread_cells(row: Row) -> list[Cell]:
         count(row["acquires"]),
         *(duration(row[f"{name}_ns"]) for name in ("longest", "wait_p50", "wait_p99", "wait_max")),
         duration(row["cpu_ns"]),
-        times(row["slowdown"]),
+        factor(row["slowdown"]),
     ]
 
 
