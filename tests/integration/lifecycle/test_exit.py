@@ -10,6 +10,8 @@ from tests.support.processes.programs import python
 DAEMONS = """
 import ctypes, os, queue, sys, threading, time
 
+# Short turns: otherwise the main thread waits seconds for its own, whenever it imports or converts something.
+sys.setswitchinterval(2e-4)
 null = os.open(os.devnull, os.O_WRONLY)
 
 def spin():
