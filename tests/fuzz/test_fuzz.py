@@ -16,6 +16,8 @@ from tests.fuzz import files as f
 from tests.fuzz.seeds import RECORDED, seeds
 from tests.support.drawn.traces import calm
 
+pytestmark = pytest.mark.once
+
 SEEDS = st.integers(0, len(seeds()) - 1)
 CHANCE = st.integers(0, 2**32).map(Random)
 

@@ -13,6 +13,8 @@ from tests.fuzz import files as f
 from tests.fuzz.mutations import NASTY_VALUES
 from tests.fuzz.seeds import RECORDED, seeds
 
+pytestmark = pytest.mark.once
+
 # ---- things that are no files ----
 
 

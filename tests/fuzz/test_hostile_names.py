@@ -14,6 +14,8 @@ from tests.fuzz import files as f
 from tests.fuzz.seeds import seeds, unfinished
 from tests.support.drawn.spools import Spool, appears, says
 
+pytestmark = pytest.mark.once
+
 NAMES = [
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",

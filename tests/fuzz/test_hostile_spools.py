@@ -17,6 +17,8 @@ from tests.fuzz.mutations import join, split
 from tests.fuzz.seeds import unfinished
 from tests.support.drawn.spools import START_NS, Spool, appears
 
+pytestmark = pytest.mark.once
+
 BEGUN = [(spool.BEGIN, 0, 0, 1), *appears(0, 7, 1)]
 
 

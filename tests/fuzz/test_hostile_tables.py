@@ -16,6 +16,8 @@ from tests.fuzz import files as f
 from tests.fuzz.mutations import arrow
 from tests.fuzz.seeds import RECORDED, seeds
 
+pytestmark = pytest.mark.once
+
 
 def table_of(files: f.Files, name: str) -> pa.Table:
     return pa.ipc.open_file(pa.py_buffer(files[f"{name}.arrow"])).read_all()

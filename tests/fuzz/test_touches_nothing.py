@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from gilscope.convert import spool
 from tests.fuzz import files as f
 from tests.fuzz.mutations import mutate
 from tests.fuzz.seeds import seeds, unfinished
 from tests.support.drawn.spools import Spool, appears, says
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 EVIL = "evil_module.__import__('os').system('touch evil')"

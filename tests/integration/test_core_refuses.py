@@ -6,6 +6,8 @@ import pytest
 
 from gilscope import _core
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 PERIOD_NS = 10_000_000
 
 

@@ -9,6 +9,8 @@ from gilscope import _core
 from gilscope.convert.spool import SpoolReader
 from tests.support.processes.closing import closing
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build, pytest.mark.basics]
+
 
 @pytest.fixture(params=["exact", "sampled"])
 def recording(request, tmp_path):

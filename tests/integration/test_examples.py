@@ -13,6 +13,8 @@ import pytest
 
 import gilscope
 
+pytestmark = [pytest.mark.clock, pytest.mark.extremes]
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = (
     "convoy",

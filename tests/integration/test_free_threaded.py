@@ -12,9 +12,13 @@ import gilscope
 from tests.support import invariants
 from tests.support.processes.programs import python
 
-pytestmark = pytest.mark.skipif(
-    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has its GIL"
-)
+pytestmark = [
+    pytest.mark.clock,
+    pytest.mark.basics,
+    pytest.mark.skipif(
+        not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has its GIL"
+    ),
+]
 
 # Modules in C: one that does not say it can do without the GIL, and one that says so and runs a program while
 # it is imported, when Python has turned the GIL on to be sure.

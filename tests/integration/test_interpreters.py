@@ -13,7 +13,7 @@ from tests.support import invariants
 from tests.support.processes.interpreters import Interpreter, interpreters, needs_own_gil, needs_pool
 from tests.support.processes.programs import run_threads, spin
 
-pytestmark = needs_own_gil
+pytestmark = [pytest.mark.clock, pytest.mark.per_build, needs_own_gil]
 
 COUNT = "total = sum(range(200_000))"
 

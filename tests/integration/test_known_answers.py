@@ -14,6 +14,8 @@ from gilscope.report import text as text_report
 from gilscope.report.layout import columns
 from tests.support.processes.programs import HOLDING, run_threads, spin, take_turns
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build, pytest.mark.basics]
+
 INTERVAL_NS = 5_000_000
 
 

@@ -16,6 +16,8 @@ from tests.support import invariants
 from tests.support.processes import sandbox
 from tests.support.processes.programs import HOLDING, python, run_threads, spin
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build, pytest.mark.basics]
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,6 +12,8 @@ from gilscope import _core, errors
 from tests.support import invariants
 from tests.support.processes.programs import RELEASING, python, run_threads, spin
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 
 def rows(t: gilscope.Trace) -> list[tuple]:
     """Return thread's name, name, start and duration of each row; all are complete."""

@@ -17,6 +17,8 @@ from gilscope import analysis
 from tests.support.processes.programs import HOLDING
 from tests.support.stacks import here, stack
 
+pytestmark = pytest.mark.clock
+
 
 def offender_match() -> object:
     return re.match(r"(a+)+$", "a" * 23 + "b")  # HERE

@@ -17,6 +17,8 @@ import pytest
 import gilscope
 from tests.support.stacks import Frame, here, stack, stacks
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 
 def let_go() -> None:
     """Release the GIL, once."""

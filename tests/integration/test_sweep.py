@@ -11,6 +11,8 @@ import pytest
 
 import gilscope
 
+pytestmark = [pytest.mark.clock, pytest.mark.extremes]
+
 
 def convoy():
     """Thirty round trips of 0.3 ms beside a thread that never lets go of its own accord."""

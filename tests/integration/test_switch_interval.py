@@ -8,6 +8,8 @@ import pytest
 import gilscope
 from gilscope import errors
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 ORIGINAL = sys.setswitchinterval
 
 

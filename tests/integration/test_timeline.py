@@ -21,6 +21,8 @@ from tests.support.drawn.timelines import ZERO_NS, Row
 from tests.support.viztracer import browser, merged, screenshot
 from tests.support.viztracer import programs as programs_with_viztracer
 
+pytestmark = pytest.mark.once
+
 NAMES = timelines.HOSTILE_NAMES
 
 SLICES = f"""

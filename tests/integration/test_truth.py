@@ -14,6 +14,8 @@ from gilscope import analysis
 from tests.support import invariants
 from tests.support.processes.programs import HOLDING, RELEASING, run_threads, spin, take_turns
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build, pytest.mark.basics]
+
 TOLERANCE_NS = 200_000
 
 

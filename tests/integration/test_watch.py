@@ -15,6 +15,8 @@ from tests.support import invariants
 from tests.support.processes.interpreters import interpreters
 from tests.support.processes.programs import HOLDING, python
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 HELD_S = 0.1  # least time that a thread waits for the GIL in `Waiter.keep_waiting`
 
 

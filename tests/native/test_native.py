@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 HERE = Path(__file__).parent
 CORE = HERE.parents[1] / "gilscope" / "csrc"
 SANITIZE = os.environ.get("GILSCOPE_SANITIZE", "")

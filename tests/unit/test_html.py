@@ -21,6 +21,8 @@ from gilscope.tables.stored import Tables
 from tests.support.drawn.rows import Interval, Site, Thread, Trace
 from tests.support.drawn.timelines import HOSTILE_NAMES, recording, two_at_a_time
 
+pytestmark = pytest.mark.extremes
+
 MS = 1_000_000
 VOID = {"meta", "img", "br"}
 NASTY = [*HOSTILE_NAMES, '"><img src=x onerror=alert(1)>', "<script>alert(1)</script>", "it's & \u202e $x$"]

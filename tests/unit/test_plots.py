@@ -20,6 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+pytestmark = pytest.mark.extremes
+
 ALL = [plots.timeline, plots.handoff_latency, plots.threads, plots.usage]
 MS = 1_000_000
 

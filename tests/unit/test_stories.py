@@ -31,6 +31,8 @@ from tests.support.drawn.spools import Spool, appears
 from tests.support.drawn.traces import MS, calm, moved
 from tests.support.oracles import transitions as oracle
 
+pytestmark = pytest.mark.extremes
+
 
 def convert(made: Spool, chunk: int = 1 << 19) -> tuple[Tables, tables.Totals]:
     before, tables.CHUNK_RECORDS = tables.CHUNK_RECORDS, chunk

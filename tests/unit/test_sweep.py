@@ -12,6 +12,8 @@ from gilscope import errors
 from gilscope.sweeping import sweeps as sweeping
 from gilscope.sweeping.sweeps import Sweep, run_all
 
+pytestmark = pytest.mark.extremes
+
 INTERVALS = (0.0005, 0.005, 0.02)
 
 

@@ -13,6 +13,8 @@ from tests.support.processes.families import (
     traced,
 )
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 
 def test_a_fork_that_exits_at_once_and_one_that_continues(tmp_path):
     t, said = traced(

@@ -8,6 +8,8 @@ import pytest
 import gilscope
 from tests.support.processes.families import METHODS, assert_all_before, by_pid, check_all, run, traced
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.mark.parametrize(
     ("end", "status"),

@@ -10,6 +10,8 @@ from tests.support.processes.closing import closing
 from tests.support.processes.families import by_pid, check_all, holds_of, program, run
 from tests.support.processes.programs import python
 
+pytestmark = pytest.mark.clock
+
 BEGIN = {
     "fork": """
         if (pid := os.fork()) == 0:

@@ -11,6 +11,8 @@ from gilscope import errors
 from tests.support.processes.families import check_all, holds_of, program, run, traced
 from tests.support.processes.programs import python
 
+pytestmark = pytest.mark.clock
+
 
 def test_a_child_that_begins_a_trace_of_its_own_may(tmp_path):
     t, said = traced(

@@ -13,6 +13,8 @@ import gilscope
 from tests.support import invariants
 from tests.support.processes.programs import python
 
+pytestmark = pytest.mark.clock
+
 WORK = """
 import os, sys, threading, time
 
@@ -84,6 +86,7 @@ def test_coverage(tmp_path):
 
 
 @pytest.mark.parametrize("order", ["memray outside", "memray inside", "memray begins first and ends first"])
+@pytest.mark.per_build
 def test_memray_which_patches_slots_of_its_own(tmp_path, order):
     pytest.importorskip("memray")
     with_blocks = {

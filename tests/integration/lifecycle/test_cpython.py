@@ -8,6 +8,8 @@ import pytest
 import gilscope
 from tests.stress import cpython
 
+pytestmark = pytest.mark.clock
+
 
 def need(name):
     if not (cpython.carried() and cpython.carried(name)):

@@ -8,6 +8,8 @@ import gilscope
 from tests.support import invariants
 from tests.support.processes.programs import python
 
+pytestmark = pytest.mark.clock
+
 LOST_NS = 100_000_000
 """README's promise: batches are written every 50 ms, of what ticks collect every 10 ms."""
 

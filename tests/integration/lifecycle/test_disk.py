@@ -2,10 +2,14 @@
 
 import errno
 
+import pytest
+
 import gilscope
 from tests.support import invariants
 from tests.support.processes.disk import program_on_a_disk
 from tests.support.processes.programs import python
+
+pytestmark = pytest.mark.clock
 
 SLOTS = 1 << 20
 """Of the ring: what the sampler can be behind."""

@@ -6,6 +6,8 @@ import gilscope
 from tests.support import invariants
 from tests.support.processes.programs import python
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 # Each daemon says that it runs, then goes on for ever in its own way.
 DAEMONS = """
 import ctypes, os, queue, sys, threading, time

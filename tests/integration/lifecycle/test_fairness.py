@@ -9,6 +9,8 @@ import gilscope
 from tests.support import invariants
 from tests.support.processes.programs import take_turns
 
+pytestmark = pytest.mark.clock
+
 NAMES, TURNS = tuple("abcd"), 600
 
 

@@ -11,6 +11,8 @@ import gilscope
 from tests.support import invariants
 from tests.support.processes.programs import python, run_threads, spin
 
+pytestmark = [pytest.mark.clock, pytest.mark.per_build]
+
 
 def numbers(path):
     with gilscope.trace(path, quiet=True) as t:

@@ -7,6 +7,8 @@ import pytest
 
 from tests.stress import load
 
+pytestmark = [pytest.mark.clock, pytest.mark.once]
+
 
 @pytest.mark.parametrize("starve", [False, True])
 def test_memory_is_flat_and_all_is_written_or_counted(tmp_path, starve):

@@ -9,9 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 import gilscope
 from gilscope import _core
 from tests.support.processes.programs import python, run_threads, spin
+
+pytestmark = [pytest.mark.clock, pytest.mark.per_build, pytest.mark.basics]
 
 
 def test_errno_outlives_every_kind_of_transition():

@@ -15,6 +15,8 @@ from tests.support.drawn.traces import (
     sampled,
 )
 
+pytestmark = pytest.mark.extremes
+
 LOW_HIGH = ("", "_low", "_high")
 _OVERHEAD = [f"{w}_{u}" for w in ("held", "free", "overhead") for u in ("ns", "share")]
 _COUNTS = ["wall_ns", "handoffs", "forced", "steals", "handoffs_per_s", "mean_waiters"]

@@ -19,6 +19,8 @@ from tests.support.drawn.traces import (
 )
 from tests.support.oracles import analysis as slow
 
+pytestmark = pytest.mark.extremes
+
 
 def slower(trace: Trace, times: float) -> Trace:
     """Return a trace in which everything took this many times as long."""

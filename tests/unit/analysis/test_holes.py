@@ -1,6 +1,7 @@
 """Time in which records were lost is left out of every figure."""
 
 import pandas as pd
+import pytest
 
 from gilscope import analysis
 from tests.support.drawn.rows import Handoff, Interval, Sample, Trace
@@ -8,6 +9,8 @@ from tests.support.drawn.traces import (
     MS,
     round_robin,
 )
+
+pytestmark = pytest.mark.extremes
 
 
 def test_time_in_which_records_were_lost_is_left_out():

@@ -22,6 +22,8 @@ from tests.support.drawn.traces import (
     traces,
 )
 
+pytestmark = pytest.mark.extremes
+
 
 def folder_of(trace: Trace, folder) -> str:
     folder.mkdir()

@@ -21,6 +21,8 @@ from tests.support.drawn.traces import (
 )
 from tests.support.oracles import spans as slowspans
 
+pytestmark = pytest.mark.extremes
+
 
 @calm
 @given(traces())

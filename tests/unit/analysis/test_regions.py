@@ -16,6 +16,8 @@ from tests.support.analysed import rows
 from tests.support.drawn.rows import Interval, Mark, Sample, Thread, Trace
 from tests.support.drawn.traces import MS, calm, regions, round_robin, sampled, traces
 
+pytestmark = pytest.mark.extremes
+
 
 @pytest.fixture
 def trace() -> Trace:

@@ -19,6 +19,8 @@ from tests.support.drawn.traces import (
 )
 from tests.support.oracles import analysis as slow
 
+pytestmark = pytest.mark.extremes
+
 TIMES_AND_SHARES = ("held", "free", "overhead")
 
 

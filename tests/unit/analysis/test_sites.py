@@ -12,6 +12,8 @@ from tests.support.drawn.traces import MS, calm, history, of_stories, oracle, ro
 from tests.support.oracles import sites as slowsites
 from tests.support.oracles.sites import located
 
+pytestmark = pytest.mark.extremes
+
 a_place = st.sampled_from(["line", "function", "file"])
 a_frame = st.sampled_from(["innermost", "program"])
 

@@ -27,6 +27,8 @@ from tests.support.oracles import analysis as slow
 from tests.support.oracles import spans as slowspans
 from tests.support.oracles import switchinterval as slowswitch
 
+pytestmark = pytest.mark.extremes
+
 
 @calm
 @given(traces())

@@ -15,6 +15,8 @@ from gilscope.viztracer import export
 from tests.support.drawn import timelines
 from tests.support.drawn.timelines import ROWS, ZERO_NS, Row, written
 
+pytestmark = pytest.mark.extremes
+
 
 def test_the_keys_beside_the_events(target: Path) -> None:
     head = {"edges": "exact", "platform": float("nan"), "dropped": 0, "complete": True, "host": "secret"}

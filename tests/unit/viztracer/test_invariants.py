@@ -18,6 +18,8 @@ from tests.support.drawn.rows import Mark, Trace
 from tests.support.drawn.timelines import PID, written
 from tests.support.drawn.traces import MS, calm, round_robin
 
+pytestmark = pytest.mark.extremes
+
 DAY_NS = 86_400 * 10**9
 FUNCTION = re.compile(r".*\((.*):([0-9]*)\)")  # the names that VizTracer reads as functions
 

@@ -11,6 +11,8 @@ from gilscope.viztracer import FIRST_TID, export
 from tests.support.drawn import timelines
 from tests.support.drawn.timelines import PID, ROWS, written
 
+pytestmark = pytest.mark.extremes
+
 
 def test_lanes_stand_in_order_of_appearance_under_virtual_tids(target: Path) -> None:
     events = timelines.events(written(timelines.recording(ROWS, ["MainThread", "worker-0"]), target))

@@ -25,6 +25,8 @@ from tests.support.drawn.timelines import PID, ZERO_NS
 from tests.support.drawn.traces import calm, round_robin
 from tests.support.oracles.timeline import shown
 
+pytestmark = pytest.mark.extremes
+
 PROGRAM = """
 import sys, threading
 from viztracer import VizTracer

@@ -14,6 +14,8 @@ from tests.support.drawn import timelines
 from tests.support.drawn.timelines import PID, ZERO_NS, Row
 from tests.support.drawn.traces import MS, calm, round_robin, traces
 
+pytestmark = pytest.mark.extremes
+
 SENTENCE = re.compile(
     r"^([\d,]+) intervals are more than ([\d,]+), so the timeline shows (\S+) s to (\S+) s \("
 )

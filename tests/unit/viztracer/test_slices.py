@@ -15,6 +15,8 @@ from gilscope.viztracer import FIRST_TID, jsontext
 from tests.support.drawn import timelines
 from tests.support.drawn.timelines import PID, ROWS, ZERO_NS, Row, written
 
+pytestmark = pytest.mark.extremes
+
 
 def test_every_interval_is_a_slice_exact_to_the_nanosecond(target: Path) -> None:
     text = written(timelines.recording(ROWS, ["MainThread", "worker-0"]), target)

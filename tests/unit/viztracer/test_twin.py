@@ -24,6 +24,8 @@ from tests.support.drawn.traces import (
 )
 from tests.support.oracles.timeline import Twin
 
+pytestmark = pytest.mark.extremes
+
 
 def placed(trace: Trace, **metadata) -> Tables:
     return trace.recording(pid=PID, start_monotonic_ns=ZERO_NS, **metadata)
