@@ -30,7 +30,7 @@ def synthesise(name: str, folder: str, intervals: int) -> None:
     each = int(np.isin(kinds, (spool.ACQUIRE, spool.REQUEST)).sum())
     file = Path(folder) / spool_name()
     repeat(pattern, file, -(-intervals // each) * pattern.transitions)
-    convert(file, Path(folder), {"edges": "exact"}, quiet=True)
+    convert(file, Path(folder), pattern.facts, quiet=True)
     file.unlink()
 
 

@@ -13,14 +13,16 @@ from tests.bench.common import Figure, Plan, fresh, peak_mb, pin_to_one_core, sc
 _PATTERNS = ("two threads writing", "mixed", "one thread writing")
 
 
-def synthesise(name: str, path: str, transitions: int) -> int:
-    """Write a spool that repeats a real recording of a workload."""
+def synthesise(name: str, path: str, transitions: int) -> dict[str, Any]:
+    """Write a spool that repeats a real recording of a workload; return what its recorder knew."""
     from tests.bench.synthesis import record_pattern, repeat
 
-    return repeat(record_pattern(name, 0.5), Path(path), transitions)
+    pattern = record_pattern(name, 0.5)
+    repeat(pattern, Path(path), transitions)
+    return pattern.facts
 
 
-def converted(path: str, folder: str) -> dict[str, Any]:
+def converted(path: str, folder: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Convert a spool as `gilscope.trace` does; return what it cost this process."""
     from gilscope.convert.conversion import Conversion
     from gilscope.convert.folder import convert
@@ -30,7 +32,7 @@ def converted(path: str, folder: str) -> dict[str, Any]:
     pin_to_one_core()
     before = peak_mb()
     wall, cpu = time.perf_counter(), time.process_time()
-    metadata = convert(Path(path), Path(folder), {"edges": "exact"}, quiet=True)
+    metadata = convert(Path(path), Path(folder), facts, quiet=True)
     return {
         "seconds": time.perf_counter() - wall,
         "cpu_s": time.process_time() - cpu,
@@ -60,10 +62,10 @@ def run(plan: Plan) -> Iterator[Figure]:
         for i, name in enumerate(names):
             with scratch() as folder:
                 spool = folder / "spool.bin"
-                fresh(synthesise, name, str(spool), transitions)
+                facts = fresh(synthesise, name, str(spool), transitions)
                 done(2 * i + 1)
                 tables = folder / "tables"
                 tables.mkdir()
-                result = fresh(converted, str(spool), str(tables))
+                result = fresh(converted, str(spool), str(tables), facts)
                 done(2 * i + 2)
                 yield from _figures(name, result, spool.stat().st_size / 1e6)

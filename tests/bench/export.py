@@ -24,8 +24,7 @@ def exported(folder: str, out: str) -> dict[str, Any]:
     from gilscope.tables.metadata import read_metadata
     from gilscope.tables.stored import Tables
 
-    metadata = read_metadata(Path(folder)) | {"start_monotonic_ns": 0, "argv": ["bench.py"], "pid": 1}
-    trace = Tables(Path(folder), metadata)
+    trace = Tables(Path(folder), read_metadata(Path(folder)))
     intervals, handoffs = trace.intervals.num_rows, trace.handoffs.num_rows
     before, begun = peak_mb(), time.perf_counter()
     said = viztracer.export(trace, Path(out))
@@ -46,8 +45,8 @@ def _trace(folder: Path, name: str, intervals: int) -> str:
     """Make a trace of about so many intervals; return where."""
     tables = folder / f"{name}-{intervals}"
     tables.mkdir()
-    fresh(synthesise, name, str(folder / "spool.bin"), int(_KINDS[name] * intervals))
-    fresh(converted, str(folder / "spool.bin"), str(tables))
+    facts = fresh(synthesise, name, str(folder / "spool.bin"), int(_KINDS[name] * intervals))
+    fresh(converted, str(folder / "spool.bin"), str(tables), facts)
     return str(tables)
 
 

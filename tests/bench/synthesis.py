@@ -29,6 +29,7 @@ class Pattern:
         span_ns: the same in nanoseconds.
         switches: by how much the GIL's counter went on.
         transitions: how many there are.
+        facts: what the recorder knew when the recording began, as in `metadata.json`.
     """
 
     header: bytes
@@ -37,13 +38,14 @@ class Pattern:
     span_ns: int
     switches: int
     transitions: int
+    facts: dict[str, Any]
 
 
 def _kinds(records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
     return (records["word"] & np.uint64(31)).astype(np.uint8)
 
 
-def read_pattern(path: Path) -> Pattern:
+def read_pattern(path: Path, facts: dict[str, Any]) -> Pattern:
     """Read a spool to be repeated; its trace must begin and end with the same thread holding the GIL."""
     with SpoolReader(path) as reader:
         batches = list(reader.batches())
@@ -55,6 +57,7 @@ def read_pattern(path: Path) -> Pattern:
         span_ns=last.monotonic_ns - first.monotonic_ns,
         switches=last.switches - first.switches,
         transitions=sum(int(np.isin(_kinds(b.records), _OF_TRANSITIONS).sum()) for b in batches),
+        facts=facts,
     )
 
 
@@ -119,4 +122,4 @@ def record_pattern(name: str, seconds: float) -> Pattern:
     with scratch() as folder:
         with recording(folder) as recorded:
             run_for(name, seconds)
-        return read_pattern(recorded.spool)
+        return read_pattern(recorded.spool, recorded.facts)
