@@ -113,6 +113,8 @@ def test_children_are_opened_and_damaged_ones_left_out(spool, target):
     assert [w.filename for w in seen] == [__file__]
 
 
+# Libraries loaded by other tests of this process may have started threads.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_temporary_tables_outlive_a_forked_child(spool, target):
     tables = stored(target, convert(spool, target, FACTS, quiet=True), temporary=True)
     if (pid := os.fork()) == 0:
