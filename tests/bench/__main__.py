@@ -63,11 +63,15 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _row(figure: Figure) -> tuple[str, str, str, str, str]:
-    sign = ">= " if figure.least else "<= "
-    bound = "" if figure.bound is None else sign + _number(figure.bound)
+def _row(figure: Figure) -> tuple[str, str, str, str, str, str]:
+    bound, origin = "", ""
+    if figure.bound:
+        bound, origin = (
+            f"{'>=' if figure.bound.least else '<='} {_number(figure.bound.value)}",
+            figure.bound.origin,
+        )
     value = "not measured" if figure.value is None else f"{_number(figure.value)} {figure.unit}".strip()
-    return figure.what, value, bound, _VERDICT[figure.kept], figure.note
+    return figure.what, value, bound, _VERDICT[figure.kept], origin, figure.note
 
 
 def _show(console: Console, name: str, figures: list[Figure], conditions: str) -> None:
@@ -76,6 +80,7 @@ def _show(console: Console, name: str, figures: list[Figure], conditions: str) -
     table.add_column("figure", justify="right", no_wrap=True)
     table.add_column("promised", justify="right", no_wrap=True)
     table.add_column("")
+    table.add_column("where the promise comes from", overflow="fold")
     table.add_column("", overflow="fold", style="dim")
     for figure in figures:
         table.add_row(*_row(figure))

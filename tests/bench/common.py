@@ -31,6 +31,25 @@ _MARK = "gilscope-bench-answer:"
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """What a figure may be.
+
+    Args:
+        value: the limit, in the unit of the figure.
+        origin: where it comes from: a definition, an invariant, or what a budget is meant to spare.
+        least: whether it is the least the figure may be, else the most.
+    """
+
+    value: float
+    origin: str
+    least: bool = False
+
+    def keeps(self, value: float) -> bool:
+        """Return whether a figure is within the bound."""
+        return value >= self.value if self.least else value <= self.value
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One line of the output.
 
@@ -39,23 +58,19 @@ class Figure:
         value: the figure; None where it could not be measured, and the note says why.
         unit: its unit, empty for ratios and counts.
         bound: what it may be, or None where nothing was promised.
-        least: whether the bound is the least it may be, else the most.
         note: conditions, spread, and what else helps to read the figure.
     """
 
     what: str
     value: float | None
     unit: str = ""
-    bound: float | None = None
-    least: bool = False
+    bound: Bound | None = None
     note: str = ""
 
     @property
     def kept(self) -> bool | None:
         """Whether the bound is kept; None where there is none."""
-        if self.bound is None or self.value is None:
-            return None
-        return self.value >= self.bound if self.least else self.value <= self.bound
+        return None if self.bound is None or self.value is None else self.bound.keeps(self.value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figure for JSON."""

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gilscope.progress import progress_bar
-from tests.bench.common import Figure, Plan, fresh, recording, scratch
+from tests.bench.common import Bound, Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
 
 if TYPE_CHECKING:
     from gilscope.record.options import Edges
 
+_ADDED = Bound(32.0, "budget: twice the ring of 16 MB")
+_RECORD = Bound(16.0, "definition: the size of a record")
 _STATUS = Path("/proc/self/status")
 
 
@@ -61,7 +63,9 @@ def _growth(plan: Plan) -> Iterator[Figure]:
         for seconds in _lengths(plan):
             result = fresh(added, edges, name, seconds)
             note = f"spool {result['bytes'] / 1e6:.0f} MB; untraced {bare:.1f} MB"
-            yield Figure(f"{edges}, {name} for {seconds:g} s: RSS added", result["mb"], "MB", 32.0, note=note)
+            yield Figure(
+                f"{edges}, {name} for {seconds:g} s: RSS added", result["mb"], "MB", _ADDED, note=note
+            )
 
 
 def _spool(plan: Plan) -> Iterator[Figure]:
@@ -72,7 +76,7 @@ def _spool(plan: Plan) -> Iterator[Figure]:
         beside = result["bytes"] - 16 * result["transitions"]
         note = f"{result['transitions']} transitions; {beside:.0f} bytes beside"
         # To a hundredth of a byte: the headers of batches are not what was meant.
-        yield Figure(f"{name}: spool per transition", round(per, 2), "bytes", 16.0, note=note)
+        yield Figure(f"{name}: spool per transition", round(per, 2), "bytes", _RECORD, note=note)
     for name in ("two threads counting", "convoy"):
         result = fresh(added, "exact", name, seconds)
         rate, per = result["bytes"] / seconds, result["bytes"] / result["transitions"]

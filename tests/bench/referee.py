@@ -20,12 +20,14 @@ from typing import Any
 
 from gilscope.progress import progress_bar
 from tests.bench import uprobes
-from tests.bench.common import Figure, Plan, SkippedError, fresh, quantile, recording, scratch
+from tests.bench.common import Bound, Figure, Plan, SkippedError, fresh, quantile, recording, scratch
 from tests.bench.workloads import run_fixed
 
 Event = tuple[int, str, int]
 """Native thread id, ``acquire`` or ``release``, nanoseconds of CLOCK_MONOTONIC."""
 
+_SAME = Bound(0, "invariant: both see the same calls")
+_CLOSE = Bound(5.0, "budget: a thousandth of the switch interval of 5 ms")
 _BOUND_NS = 5_000
 _DISTURBANCES = (
     "sched:sched_switch",
@@ -199,7 +201,7 @@ def _watched(scale: float, file: Path) -> Watched:
     )
 
 
-def _differences(where: str, pairs: Sequence[tuple[int, int, int]], bound: float | None) -> Iterator[Figure]:
+def _differences(where: str, pairs: Sequence[tuple[int, int, int]], bound: Bound | None) -> Iterator[Figure]:
     every = [abs(a - b) for _, a, b in pairs]
     late = sum(ns > _BOUND_NS for ns in every)
     note = f"median {quantile(every, 0.5) / 1e3:.2f} us; {late} of {len(every)} beyond 5 us"
@@ -210,18 +212,18 @@ def _differences(where: str, pairs: Sequence[tuple[int, int, int]], bound: float
 def _figures(watched: Watched) -> Iterator[Figure]:
     functions, calls = watched.functions, watched.calls
     note = f"{functions.threads} threads, {functions.events} events agree"
-    yield Figure("threads whose count or order differs", functions.unequal, "", 0, note=note)
-    yield from _differences("entry and return", functions.differences, None if calls else 5.0)
+    yield Figure("threads whose count or order differs", functions.unequal, "", _SAME, note=note)
+    yield from _differences("entry and return", functions.differences, None if calls else _CLOSE)
     if calls is None:
         return
-    yield Figure("the same, at the calls", calls.unequal, "", 0, note=f"{calls.events} events agree")
-    yield from _differences("at the calls", calls.differences, 5.0)
+    yield Figure("the same, at the calls", calls.unequal, "", _SAME, note=f"{calls.events} events agree")
+    yield from _differences("at the calls", calls.differences, _CLOSE)
     quiet = undisturbed(calls.differences, watched.disturbed)
     every = [abs(a - b) for _, a, b in quiet]
     beyond = sum(ns > _BOUND_NS for ns in every)
     left_out = len(calls.differences) - len(quiet)
     note = f"{beyond} of {len(every)} beyond 5 us; {left_out} left out: a switch, interrupt or fault between"
-    yield Figure("at the calls: worst, undisturbed", max(every) / 1e3, "us", 5.0, note=note)
+    yield Figure("at the calls: worst, undisturbed", max(every) / 1e3, "us", _CLOSE, note=note)
 
 
 def run(plan: Plan) -> Iterator[Figure]:

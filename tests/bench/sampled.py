@@ -12,9 +12,12 @@ import pyarrow.compute as pc
 
 from gilscope.progress import progress_bar
 from gilscope.record.options import SAMPLED_PERIOD_S
-from tests.bench.common import Figure, Plan, fresh, recording, scratch
+from tests.bench.common import Bound, Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
 
+_ALIKE = Bound(2.0, "budget: ranks the threads alike")
+_COVERAGE = Bound(0.95, "definition: 95 % intervals", least=True)
+_SAME = Bound(0, "invariant: the GIL counts its own switches")
 _NAMES = (
     "two threads counting",
     "convoy",
@@ -145,7 +148,7 @@ def _figures(name: str, trials: list[dict[str, Any]]) -> Iterator[Figure]:
     floor = max(points for t in trials for points in t["floors"])
     covered = sum(share[3] for share in shares)
     note = f"worst: {worst[1]} of thread {worst[0]}; {len(shares)} shares"
-    yield Figure(f"{name}: worst difference", worst[2], "points", 2.0, note=note)
+    yield Figure(f"{name}: worst difference", worst[2], "points", _ALIKE, note=note)
     note = "exact edges at the instants of the ticks, against all of the time"
     yield Figure(f"{name}: the floor", floor, "points", note=note)
     missed = {
@@ -154,12 +157,12 @@ def _figures(name: str, trials: list[dict[str, Any]]) -> Iterator[Figure]:
         if not s[3]
     }
     note = f"{covered} of {len(shares)}" + (f"; not: {', '.join(sorted(missed))}" if missed else "")
-    yield Figure(f"{name}: 95 % intervals that cover", covered / len(shares), "", 0.95, least=True, note=note)
+    yield Figure(f"{name}: 95 % intervals that cover", covered / len(shares), "", _COVERAGE, note=note)
     off = sum(abs(t["handoffs"] - t["switches"]) for t in trials)
     note = (
         f"{sum(t['handoffs'] for t in trials)} hand-offs, {sum(t['dropped'] for t in trials)} records dropped"
     )
-    yield Figure(f"{name}: switch counter - hand-offs", off, "", 0, note=note)
+    yield Figure(f"{name}: switch counter - hand-offs", off, "", _SAME, note=note)
 
 
 def run(plan: Plan) -> Iterator[Figure]:
@@ -176,4 +179,4 @@ def run(plan: Plan) -> Iterator[Figure]:
         counts = fresh(alone, "mixed", seconds)
     off = max(counts.values()) - min(counts.values())
     note = f"{counts['metadata']} switches in metadata, samples and analysis"
-    yield Figure("sampled alone: counts of hand-offs differ by", off, "", 0, note=note)
+    yield Figure("sampled alone: counts of hand-offs differ by", off, "", _SAME, note=note)

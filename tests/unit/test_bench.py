@@ -15,7 +15,7 @@ import pytest
 from gilscope.convert import spool
 from tests.bench import accuracy, machine, offenders, program, referee, rivals, sampled
 from tests.bench.__main__ import NAMES
-from tests.bench.common import Figure, SkippedError, fresh, median_interval, quantile, shuffled
+from tests.bench.common import Bound, Figure, SkippedError, fresh, median_interval, quantile, shuffled
 from tests.bench.workloads import FREE, WORKLOADS, run_fixed, run_for
 
 
@@ -48,11 +48,13 @@ def test_median_interval_of_few_values_is_their_range() -> None:
 
 
 def test_a_bound_is_kept_missed_or_absent() -> None:
-    assert Figure("x", 1.0, bound=1.0).kept is True
-    assert Figure("x", 1.1, bound=1.0).kept is False
-    assert Figure("x", 1.1, bound=1.0, least=True).kept is True
+    most, least = Bound(1.0, "definition"), Bound(1.0, "definition", least=True)
+    assert Figure("x", 1.0, bound=most).kept is True
+    assert Figure("x", 1.1, bound=most).kept is False
+    assert Figure("x", 1.1, bound=least).kept is True
+    assert Figure("x", 0.9, bound=least).kept is False
     assert Figure("x", 1.1).kept is None
-    assert Figure("x", None, bound=1.0).kept is None
+    assert Figure("x", None, bound=most).kept is None
 
 
 def test_order_depends_on_the_seed_alone() -> None:
