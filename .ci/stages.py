@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -136,6 +137,7 @@ def lint(stage: Report) -> None:
 def stages() -> list[Stage]:
     """Return every stage, in the order in which they begin where nothing else decides."""
     minors = interpreters.supported()
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"  # python3 makes the README's environment
     return [
         Stage("packages", packages),
         Stage("pythons", binary_pythons, ("packages",)),
@@ -154,6 +156,7 @@ def stages() -> list[Stage]:
         Stage("thread", native.thread, ("environment", "wheel")),
         Stage("lint", lint, ("environment", "wheel")),
         Stage("smoke", wheels.smoke, ("wheel",)),
+        Stage("benchmarks", wheels.benchmarks, (f"tests-{own}",)),
         Stage("python-3.13t", free_threaded_python, ("packages", "pythons")),
         Stage("clock", partial(readme_tests, markers="clock"), ("environment",), alone=True),
         *(

@@ -63,6 +63,14 @@ def lowest(stage: Report) -> None:
     stage.pytest(f"lowest versions, CPython {minor}", command, stage.work / "suite")
 
 
+def benchmarks(stage: Report) -> None:
+    """Run every benchmark at its smallest size, beside the rivals: figures are rough, but none may crash."""
+    python = stage.work / f"venv-{own().minor}" / "bin" / "python"
+    status, output = stage.run(python, "-m", "tests.bench", "--quick", cwd=stage.work / "suite")
+    stage.log += output.splitlines()
+    stage.check("benchmarks, smallest size", first_number("figures", output), status)
+
+
 def builds(minor: str) -> list[Interpreter]:
     """Return the builds of a minor version that have a GIL."""
     return [one for one in interpreters.found() if one.minor == minor and not one.free_threaded]
