@@ -17,6 +17,7 @@ class Stopped(TypedDict):
     gils_listed: bool
     gils_missed: int
     sites_missed: int
+    sites_unread: int
 
 @type_check_only
 class Proof(TypedDict):

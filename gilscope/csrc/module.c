@@ -169,11 +169,12 @@ static PyObject *core_stop(PyObject *self, PyObject *unused)
     gs_recorder_stop();
     Py_BEGIN_ALLOW_THREADS gs_recorder_join(&out);
     Py_END_ALLOW_THREADS gs_recorder_finish();
-    return Py_BuildValue("{sKsKsisOsOsIsK}", "spool_bytes", (unsigned long long)out.spool_bytes,
+    return Py_BuildValue("{sKsKsisOsOsIsKsK}", "spool_bytes", (unsigned long long)out.spool_bytes,
                          "sampler_cpu_ns", (unsigned long long)out.sampler_cpu_ns, "error",
                          out.error, "hooks_stayed", out.hooks_stayed ? Py_True : Py_False,
                          "gils_listed", out.gils_listed ? Py_True : Py_False, "gils_missed",
-                         out.gils_missed, "sites_missed", (unsigned long long)out.sites_missed);
+                         out.gils_missed, "sites_missed", (unsigned long long)out.sites_missed,
+                         "sites_unread", (unsigned long long)out.sites_unread);
 }
 
 PyDoc_STRVAR(flush_doc,

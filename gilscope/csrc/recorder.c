@@ -259,6 +259,7 @@ void gs_recorder_join(struct gs_outcome *out)
     out->gils_listed = now.layout.interp_gil == 0 || now.layout.interpreters != 0;
     out->gils_missed = now.gils_missed;
     out->sites_missed = now.locating ? atomic_load(&now.sites.missed) : 0;
+    out->sites_unread = now.locating ? atomic_load(&now.sites.unread) : 0;
     if (collected.error)
         fail(out, GS_SYSTEM, collected.error, "the spool file could not be written to the end");
 }

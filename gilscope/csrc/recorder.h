@@ -51,6 +51,7 @@ struct gs_outcome {
     /* what gs_recorder_join() adds */
     uint64_t spool_bytes, sampler_cpu_ns;
     uint64_t sites_missed; /* releases whose site found no room */
+    uint64_t sites_unread; /* releases whose frames could not be read */
     bool hooks_stayed;     /* false: another tool took a hook's place; transitions may be missing */
     bool gils_listed;      /* false: it is not known whether other interpreters have GILs */
     uint32_t gils_missed;  /* exact: GILs that are not in the trace, at least; sampled: other

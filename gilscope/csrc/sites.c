@@ -96,8 +96,10 @@ static struct gs_code_slot *look_up(const struct gs_sites *s, uintptr_t code)
 static bool fill(struct gs_sites *s, struct gs_code_slot *slot, uintptr_t code, uintptr_t kept)
 {
     uint32_t n = atomic_load_explicit(&s->n_codes, memory_order_relaxed);
-    if (n == CODES || s->used_codes == CODE_SLOTS - CODES / 2)
+    if (n == CODES || s->used_codes == CODE_SLOTS - CODES / 2) {
+        s->full = true;
         return false;
+    }
     s->used_codes++;
     slot->code = code;
     slot->shim = !kept;
@@ -133,8 +135,12 @@ static __attribute__((noinline)) uint32_t make(struct gs_sites *s, struct gs_sit
 {
     uint32_t n = atomic_load_explicit(&s->n_sites, memory_order_relaxed), site = parent;
     const struct gs_code_slot *code = find_code(s, frame->code);
-    if (!code || n == SITES || s->used == MOST_USED)
+    if (!code)
         return GS_NO_SITE;
+    if (n == SITES || s->used == MOST_USED) {
+        s->full = true;
+        return GS_NO_SITE;
+    }
     if (!code->shim) {
         site = n;
         s->list[n] = (struct gs_site){n, parent, code->number, frame->offset};
@@ -271,6 +277,7 @@ static inline uint32_t of_stack(struct gs_sites *s, uintptr_t top, struct gs_fra
     struct gs_frame beyond;
     size_t n = 0, innermost = 0;
     uint32_t seen = 0;
+    s->full = false;
     while (n < most && gs_frames_next(&s->frames, &top, &frames[n]))
         n++;
     uint32_t site =
@@ -284,7 +291,7 @@ static inline uint32_t of_stack(struct gs_sites *s, uintptr_t top, struct gs_fra
     if (asked && site)
         site = further_in(s, seen, site);
     if (__builtin_expect(!site, 0))
-        atomic_fetch_add_explicit(&s->missed, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(s->full ? &s->missed : &s->unread, 1, memory_order_relaxed);
     return site == GS_OUTSIDE ? GS_NO_SITE : site;
 }
 

@@ -49,8 +49,10 @@ struct gs_sites {
         bool read[GS_GLIMPSED]; /* of these the text is whole */
     } asked;
     _Atomic uint32_t n_sites, n_codes;
-    _Atomic uint64_t missed;   /* releases that found no room */
+    _Atomic uint64_t missed;   /* releases whose site found no room */
+    _Atomic uint64_t unread;   /* releases whose frames were no code when they were read */
     uint32_t used, used_codes; /* slots */
+    bool full;                 /* the site being looked for found no room */
     /* the sampler's own */
     uint32_t told_sites, told_codes;
     struct gs_code_text text;

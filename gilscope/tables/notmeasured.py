@@ -67,6 +67,10 @@ def of_recording(stopped: Stopped, *, exact: bool, gil_on: bool) -> list[str]:
             f"the sites of {stopped['sites_missed']} releases: the table of sites was full (it has room for "
             f"{MOST_SITES:,} places in {MOST_FUNCTIONS:,} functions); places first seen later have no site"
         )
+    if stopped["sites_unread"]:
+        found.append(
+            f"the sites of {stopped['sites_unread']} releases: frames that changed while they were read"
+        )
     if not gil_on:
         found.append(_GIL_OFF)
     if not stopped["gils_listed"]:

@@ -334,6 +334,18 @@ static void test_what_cannot_be_told_is_where_it_ended(void)
     ASK({&f, 2, 0}, {&g, 4, 0});
     sites.asked.glimpse.at[0].instr = (uintptr_t)g.instructions + sizeof g.instructions;
     CHECK_EQUAL(KEPT(true, {&f, 8, 0}), HERE(true, {&f, 2, 0}));
+    CHECK_EQUAL(atomic_load(&sites.unread), 0);
+    gs_sites_close(&sites, unpin);
+}
+
+static void test_a_site_that_cannot_be_read_is_not_one_without_room(void)
+{
+    begin();
+    ASK({&f, 2, 0});
+    sites.asked.glimpse.at[0].instr = (uintptr_t)f.instructions + sizeof f.instructions;
+    CHECK_EQUAL(KEPT(true, {&f, 8, 0}), GS_NO_SITE);
+    CHECK_EQUAL(atomic_load(&sites.unread), 1);
+    CHECK_EQUAL(atomic_load(&sites.missed), 0);
     gs_sites_close(&sites, unpin);
 }
 
@@ -365,6 +377,7 @@ static void test_when_sites_run_out_the_rest_is_counted(void)
             found += here((struct part[]){{&huge[i], offset, 0}}, 1, false) != GS_NO_SITE;
     CHECK_EQUAL(found, (1u << GS_LOG2_SITES) - GS_FIRST_SITE);
     CHECK_EQUAL(atomic_load(&sites.missed), n - found);
+    CHECK_EQUAL(atomic_load(&sites.unread), 0);
     /* What is known stays known. */
     CHECK(here((struct part[]){{&huge[0], 0, 0}}, 1, false) != GS_NO_SITE);
     gs_sites_close(&sites, unpin);
@@ -383,6 +396,7 @@ static void test_when_code_runs_out_the_rest_is_counted(void)
             found += here((struct part[]){{&many[i], 2, 0}}, 1, false) != GS_NO_SITE;
     CHECK_EQUAL(found, 2u << GS_LOG2_CODES);
     CHECK_EQUAL(atomic_load(&sites.missed), 2000);
+    CHECK_EQUAL(atomic_load(&sites.unread), 0);
     gs_sites_close(&sites, unpin);
     for (int i = 0; i < MANY; i++)
         CHECK_EQUAL(many[i].refs, 1);
@@ -575,6 +589,7 @@ int main(void)
     RUN(test_a_function_that_was_seen_before_may_have_returned);
     RUN(test_a_function_that_was_never_seen_may_be_gone);
     RUN(test_what_cannot_be_told_is_where_it_ended);
+    RUN(test_a_site_that_cannot_be_read_is_not_one_without_room);
     RUN(test_texts_that_find_no_room_are_left_out);
     RUN(test_when_sites_run_out_the_rest_is_counted);
     RUN(test_when_code_runs_out_the_rest_is_counted);

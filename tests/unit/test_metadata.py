@@ -16,6 +16,7 @@ STOPPED = {
     "gils_listed": True,
     "gils_missed": 0,
     "sites_missed": 0,
+    "sites_unread": 0,
     "sampler_cpu_ns": 1,
     "spool_bytes": 2,
 }

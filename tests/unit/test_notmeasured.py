@@ -15,6 +15,7 @@ STOPPED = {
     "gils_listed": True,
     "gils_missed": 0,
     "sites_missed": 0,
+    "sites_unread": 0,
     "sampler_cpu_ns": 1,
     "spool_bytes": 2,
 }
@@ -35,6 +36,7 @@ def test_a_recording_without_losses_lacks_nothing():
             {"sites_missed": 7},
             "sites of 7 releases: the table of sites was full (it has room for 131,072",
         ),
+        ({"sites_unread": 7}, "sites of 7 releases: frames that changed while they were read"),
         ({"hooks_stayed": False}, "in the place of a hook"),
         ({"gils_listed": False, "gils_missed": 3}, "list of interpreters was not as expected"),
         ({"gils_missed": 3}, "3 or more interpreters had GILs of their own"),
