@@ -3,7 +3,7 @@
 ``usleep`` overshoots, so the answer is what the threads themselves read from the clock: right before and
 after each call, and, for waits, the gap that a thread sees which does nothing but read the clock. Where
 the kernel took the processor from the thread between clock and transition (its count of involuntary
-switches says so) the clock does not know the answer; such intervals are told apart.
+switches says so) the clock does not know the answer; such intervals are kept apart.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _now() -> Span:
 
 
 def _alone(rounds: int) -> list[Known]:
-    """Hold and release in turn, with nobody else about."""
+    """Hold and release in turn, with no other thread about."""
     hold, let_go = ctypes.PyDLL(None).usleep, ctypes.CDLL(None).usleep
     let_go(1000)
     stamps = [_now()]

@@ -44,7 +44,7 @@ def exported(folder: str, out: str) -> dict[str, Any]:
 
 
 def _trace(folder: Path, name: str, intervals: int) -> str:
-    """Make a trace of about so many intervals; return where."""
+    """Make a trace of about this many intervals and return its path."""
     tables = folder / f"{name}-{intervals}"
     tables.mkdir()
     facts = fresh(synthesise, name, str(folder / "spool.bin"), int(_KINDS[name] * intervals))

@@ -1,7 +1,7 @@
 """Ten calls that keep the GIL, beside a thread that wants it all the time and measures what it waits.
 
 A program of its own, of the standard library only: ``python offenders.py OUT.json ROUNDS``. It writes what
-its own clock says, whoever looks at it meanwhile.
+its own clock says, whichever tool looks at it meanwhile.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def _estimated(said: Said, stacks: Iterator[tuple[Stack, int]], period_ns: float
     """Let each sample stand for the time between two.
 
     Raises:
-        SkippedError: there is none of any offender.
+        SkippedError: if no offender has a sample.
     """
     seen = charged(stacks)
     if not seen:

@@ -100,7 +100,7 @@ def _batch_bytes(
 
 
 def repeat(pattern: Pattern, path: Path, transitions: int) -> int:
-    """Write a spool of at least so many transitions; return how many they are."""
+    """Write a spool of at least this many transitions and return their number."""
     copies = max(-(-transitions // pattern.transitions), 1)
     parts = {
         (first, last): [_part(b.records, first=first, last=last) for b in pattern.batches]

@@ -22,7 +22,7 @@ from tests.fuzz.mutations import mutate
 
 PACKAGE = str(Path(gilscope.__file__).parent)
 SLOW_S = 30
-"""No small trace may take so long, on a machine that is busy with other things, too."""
+"""No small trace may take this long, even on a busy machine."""
 Line = tuple[str, int]
 
 
@@ -133,7 +133,7 @@ def limited(seconds: int) -> Iterator[None]:
 
 
 def bound_memory(more: int) -> None:
-    """Let this process have so many bytes more than it has now."""
+    """Let this process have this many bytes more than it has now."""
     import resource
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -142,7 +142,7 @@ def bound_memory(more: int) -> None:
 
 
 def search(corpus: Sequence[Files], seed: int, count: int) -> Search:
-    """Run a search of so many steps, the same each time."""
+    """Run a search of this many steps, the same each time."""
     found = Search(list(corpus), random.Random(seed))
     for _ in range(count):
         found.step()

@@ -66,7 +66,7 @@ def mend(files: Files) -> Files:
 
 
 def mend_spool(data: bytes) -> bytes:
-    """Make the checksums of a spool fit again, as far as batches can be told."""
+    """Make the checksums of a spool fit again, as far as batches can be recognised."""
     out = bytearray(data)
     header = np.frombuffer(
         out[: spool.HEADER.itemsize].ljust(spool.HEADER.itemsize, b"\0"), spool.HEADER

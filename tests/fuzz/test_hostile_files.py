@@ -78,7 +78,7 @@ def test_a_key_of_any_kind_is_refused_or_used(tmp_path, key):
             assert str(path) in str(error)
         else:
             done += 1
-    assert done < len(NASTY_VALUES)  # numbers that are none are refused in any key
+    assert done < len(NASTY_VALUES)  # NaN is refused in any key
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Names made on purpose to do harm, to a terminal, a page, or whoever reads JSON."""
+"""Names made on purpose to do harm, to a terminal, a page, or a reader of JSON."""
 
 import json
 from html.parser import HTMLParser

@@ -96,7 +96,7 @@ def naming(files: list[Path]) -> f.Files:
 
 
 def named(folder: Path) -> list[Path]:
-    """Make files that a trace may name and nobody should open: a FIFO would wait for ever."""
+    """Make files that a trace may name and nothing should open: a FIFO would wait for ever."""
     folder.mkdir()
     (folder / "named.py").write_text("secret\n")
     os.mkfifo(folder / "named-fifo.py")

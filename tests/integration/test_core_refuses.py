@@ -1,4 +1,4 @@
-"""What the native core refuses: in words, of the kind that fits, and with nothing left behind."""
+"""What the native core refuses: with a message, an exception of the right type, and nothing left behind."""
 
 import sys
 
@@ -64,7 +64,7 @@ def test_ending_what_has_not_begun():
         _core.stop()
 
 
-def test_what_is_told_to_nobody():
+def test_reports_without_a_recording_do_nothing():
     assert _core.name_thread(1, 2, "name") is None
     assert _core.note_interval(0.005, 0.001, "file.py", 3) is None
 

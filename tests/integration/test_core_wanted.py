@@ -64,7 +64,7 @@ def test_it_ends_by_itself(recording, end):
     size = spool.stat().st_size
     assert _core.active()  # until it is stopped
     _core.mark(number, b"after")
-    _core.flush()  # returns, although nobody is there who writes
+    _core.flush()  # returns, although no thread writes any more
     assert _core.region_begin(number, b"after") > 0
     stopped = _core.stop()
     assert (stopped["error"], stopped["spool_bytes"], spool.stat().st_size) == (0, size, size)

@@ -76,7 +76,7 @@ def test_countdown(tmp_path: Path) -> None:
         assert ran + waited <= wall + 2 * ROUNDING_S
         # Each finds the GIL held by the other, who lets go only after a switch interval.
         assert waited >= SWITCH_INTERVAL_S - ROUNDING_S
-    # A waiter asks only after waiting a whole switch interval in which nobody switched.
+    # A waiter asks only after waiting a whole switch interval without a hand-off.
     assert 2 <= forced <= handoffs
     assert forced <= wall / SWITCH_INTERVAL_S + 2
     assert overhead_ms / 1e3 <= wall
@@ -165,7 +165,7 @@ def test_pool_or_processes(tmp_path: Path) -> None:
     )
     # One at a time; beside the work, the trace contains only the end of the pool.
     assert ran <= wall + 0.1
-    # Two workers with work share one GIL, and whoever has it lets go only after a switch interval.
+    # Two workers with work share one GIL, and its holder releases it only after a switch interval.
     assert waited >= SWITCH_INTERVAL_S
     [handoffs] = numbers(r"changed hands (\d+) times", out)
     assert handoffs >= 1

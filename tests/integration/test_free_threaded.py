@@ -1,4 +1,4 @@
-"""A free-threaded Python (3.13t): without a GIL no trace, in words; with one, the same trace as elsewhere."""
+"""A free-threaded Python (3.13t): without a GIL an error, with one the same trace as elsewhere."""
 
 import os
 import subprocess
@@ -55,11 +55,11 @@ def refused():
 
 
 def run(folder: Path, script: str, gil: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program with the GIL as it is by itself, or as it is told to be."""
-    told = [] if gil is None else ["-X", f"gil={gil}"]
+    """Run a program with the GIL as it is by default, or as ``-X gil`` sets it."""
+    option = [] if gil is None else ["-X", f"gil={gil}"]
     (folder / "program.py").write_text(WORK + script)
     return subprocess.run(
-        [sys.executable, "-W", "ignore", *told, "program.py"],
+        [sys.executable, "-W", "ignore", *option, "program.py"],
         cwd=folder,
         env={key: value for key, value in os.environ.items() if key != "PYTHON_GIL"},
         capture_output=True,

@@ -105,7 +105,7 @@ threads = [threading.Thread(target=keep), threading.Thread(target=done.append, a
     mine = t.threads.to_pandas().query(f"interpreter == {one.id}")
     assert len(mine) == 2
     assert mine.name.str.startswith(f"interpreter {one.id}, native ").all()
-    assert (of_gil(t, one.id).state == "wait").any()  # of whoever starts the second one, at least
+    assert (of_gil(t, one.id).state == "wait").any()  # of the thread that starts the second one, at least
     handoffs = t.handoffs.to_pandas().query(f"interpreter == {one.id}")
     assert handoffs.forced.any()
     assert handoffs.drop_request_ns.notna().any()

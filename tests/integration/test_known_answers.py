@@ -43,7 +43,7 @@ def test_two_busy_threads_take_turns_of_an_interval():
     asked = h[h["drop_request_ns"].notna()]
     assert asked["forced"].all()
     assert len(asked) >= 10
-    # A waiter asks when an interval has run out, or several in which somebody switched.
+    # A waiter asks when an interval has run out, or several in which the GIL was handed over.
     assert (asked["patience_ns"] >= INTERVAL_NS - 1000).all()
     assert (asked["patience_ns"] + asked["response_ns"] + asked["gap_ns"] == asked["wait_ns"]).all()
     # That wait is nearly all patience, which is what the switch interval answers for.

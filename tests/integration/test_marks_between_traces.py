@@ -1,4 +1,4 @@
-"""A mark is of the trace it was told to, at whatever step another thread ends that and begins the next."""
+"""A mark is in the trace that it was made for, at whatever step another thread ends that one."""
 
 import sys
 
@@ -23,7 +23,7 @@ class Switch:
     """At one step of gilscope's own, in what runs next, a trace ends and another begins.
 
     Each instruction and each call is a step. Another thread could do that there: while a trace or profile
-    function is told of a step, the GIL may go.
+    function handles a step, the GIL may change hands.
     """
 
     def __init__(self, at: int) -> None:

@@ -207,7 +207,7 @@ def test_frames_of_every_kind_are_read(function, name, where):
     assert {f[1] for f in found} == {__file__}
     if where is not None:
         assert {f[2] for f in found} == {here(where)}
-    # No frame of the interpreter's own, and each stack ends at a frame that nobody called.
+    # No frame of the interpreter's own, and each stack ends at a frame without a caller.
     assert all(f[1] is not None for s in stacks(t) for f in s)
     assert all(len(s) > 2 for s in stacks(t) if s[0][0] == "let_go")
 

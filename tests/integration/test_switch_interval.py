@@ -1,4 +1,4 @@
-"""The switch interval while tracing: calls are seen and told, and everything is put back."""
+"""The switch interval while tracing: calls are recorded, and everything is put back."""
 
 import sys
 import threading
@@ -119,7 +119,7 @@ def test_a_thread_that_still_runs_after_the_block_may_call_what_it_kept():
     assert rows(t) == [(5_000_000, None, "start")]
 
 
-def test_somebody_elses_stand_in_is_left_in_place(monkeypatch):
+def test_a_wrapper_of_another_tool_is_left_in_place(monkeypatch):
     with gilscope.trace(None):
         inner = sys.setswitchinterval
 

@@ -45,7 +45,7 @@ def timed_usleep(library, microseconds: int, spans: list[tuple[int, int]]):
 def test_a_c_call_that_keeps_the_gil_is_one_run_of_its_length():
     spans: list[tuple[int, int]] = []
     with gilscope.trace(None, edges="exact") as t:
-        # Nobody else wants the GIL: the hold is bounded by these two alone.
+        # No other thread wants the GIL: the hold is bounded by these two alone.
         RELEASING.usleep(1000)
         timed_usleep(HOLDING, 100_000, spans)()
         RELEASING.usleep(1000)
@@ -102,7 +102,7 @@ def test_a_thread_that_waits_for_a_long_hold_waits_for_what_is_left_of_it():
     assert hold.release == "forced"
     handoffs = t.handoffs.to_pandas()
     (handoff,) = handoffs[handoffs.release_ns == hold.start_ns + hold.duration_ns].itertuples()
-    # Whoever came next had asked a switch interval after it began to wait; nobody listened.
+    # The next holder had sent a drop request one switch interval after it began to wait, in vain.
     assert handoff.drop_request_ns - handoff.request_ns >= 4_999_000
     assert handoff.release_ns - handoff.drop_request_ns >= 80_000_000
 
@@ -116,7 +116,7 @@ def test_two_busy_threads_take_turns_by_force():
     between = handoffs[handoffs.drop_request_ns.notna()]
     assert len(between) >= 10
     assert between.forced.all()
-    # Nobody asks before its switch interval is over.
+    # No thread asks before its switch interval is over.
     assert ((between.drop_request_ns - between.request_ns) >= 4_999_000).all()
     [row] = t.switch_intervals.to_pylist()
     assert (row["time_ns"], row["interval_ns"], row["source"]) == (0, 5_000_000, "trace argument")

@@ -36,7 +36,7 @@ class Waiter:
             self._back.release()
 
     def keep_waiting(self, seconds: float = HELD_S) -> tuple[float, float]:
-        """Keep the GIL in one C call, until the thread has waited for so long; return its begin and end.
+        """Keep the GIL in one C call, until the thread has waited for this long; return its begin and end.
 
         The call is of a shell, which looks what the kernel says the thread is doing: asleep in futex(2).
         """

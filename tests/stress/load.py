@@ -3,7 +3,7 @@
 Usage: ``python -m tests.stress.load [--minutes M] [--rate N] [--starved] [--folder FOLDER]``; without numbers
 a minute of 200,000 transitions a second. Once a second it prints what was made, how much spool there is, and
 resident memory, and in the end what was lost; Ctrl-C ends it like the end of its time. ``--starved``: the
-sampler runs only when nobody else wants its processor, and somebody always does.
+sampler runs only when no other thread wants its processor, and one always does.
 
 It needs room for the spool alone, 24 bytes a transition at most (16, and those who wait make records too):
 17 GB for the whole hour, ``--minutes 60``. It does not begin where there is less. Nothing is converted: the
@@ -58,7 +58,7 @@ class Load:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def work(self, which: int) -> None:
-        """Write so many bytes a beat; after a beat that came late the next are as long as ever."""
+        """Write this many bytes per beat; beats after a late one have their usual length."""
         null = os.open(os.devnull, os.O_WRONLY)
         turns = round(self.rate * _BEAT_S / THREADS / 2)
         due = time.monotonic()

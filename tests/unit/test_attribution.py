@@ -26,7 +26,7 @@ def waits(attribution, ticks):
         (1, {0: STATE_RUN, 1: STATE_READY, 2: STATE_WAIT}, {2}),
         (2, {0: STATE_RUN, 1: STATE_READY, 2: STATE_WAIT}, {1, 2}),
         (3, {0: STATE_RUN, 1: STATE_READY, 2: STATE_WAIT}, {1, 2}),
-        # It fell asleep after the count: nobody waited then.
+        # It fell asleep after the count: no thread waited then.
         (0, {0: STATE_RUN, 1: STATE_WAIT}, set()),
     ],
 )

@@ -273,7 +273,7 @@ def mostly_off(wait: int) -> Trace:
     )
 
 
-def test_where_hardly_anybody_waits_the_gil_is_not_the_problem():
+def test_where_threads_hardly_wait_the_gil_is_not_the_problem():
     found = one(mostly_off(2 * MS), "not_the_gil")
 
     assert found.severity == "info"

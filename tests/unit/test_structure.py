@@ -132,7 +132,7 @@ def test_public_names_exist_and_are_documented():
 
 @pytest.fixture
 def profile_function_as_before():
-    """A VizTracer puts itself in its place when it is made, and is none that could be put back."""
+    """A new VizTracer puts itself in its place; it is not a function that could be put back."""
     before = sys.getprofile()
     yield
     sys.setprofile(before)

@@ -71,7 +71,7 @@ def test_a_wait_that_began_to_ask_before_the_call_is_not_taken_for_a_change(stor
     assert [row[4] for row in rows] == ["start", "call"]
 
 
-def test_what_nobody_called_for_is_observed(story):
+def test_a_change_without_a_call_is_observed(story):
     made = Spool().batch(150, BEGUN).batch(300, interval_us=1000)
     made.batch(350, called(0, 320, 1000, 2000), interval_us=2000)
 
@@ -83,7 +83,7 @@ def test_what_nobody_called_for_is_observed(story):
 
 
 def test_a_change_back_behind_a_call_is_seen(story):
-    # Before the call ticks saw 5 ms and after it they do again: somebody went past the function.
+    # Before the call ticks saw 5 ms and after it they do again: something changed it without the function.
     made = Spool().batch(150, [*BEGUN, *called(0, 200, 5000, 500)])
     rows = story(made.batch(300).batch(400, [(END, 0, 0, 400)]))
 

@@ -111,7 +111,7 @@ print(FileReader("m.bin").metadata.total_allocations > 1000)
     check(tmp_path)
 
 
-# Says that its threads run, and ends when told to: whoever looks from outside looks at a trace that is on.
+# Reports that its threads run, and ends on request: a tool that looks from outside sees a trace that is on.
 WATCHED = f"""{WORK}
 import gilscope
 

@@ -28,7 +28,7 @@ with gilscope.trace("run.gilscope", quiet=True):
     end = time.monotonic() + 0.3
     while time.monotonic() < end:
         os.write(null, b"x")
-        sum(range(200))  # or they are so many that it takes a second to look at them
+        sum(range(200))  # or there are too many: to look at them takes a second
     {death}
 """
 

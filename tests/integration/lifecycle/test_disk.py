@@ -14,7 +14,7 @@ pytestmark = pytest.mark.clock
 SLOTS = 1 << 20
 """Of the ring: what the sampler can be behind."""
 
-# Two transitions a turn; it tells of each part of its work, and goes on when told to.
+# Two transitions a turn; it reports each part of its work, and goes on when asked to.
 PROGRAM = """
 import gilscope, os, sys, time, warnings
 null = os.open(os.devnull, os.O_WRONLY)

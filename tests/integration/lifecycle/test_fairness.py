@@ -24,8 +24,8 @@ def test_four_busy_threads_each_get_their_turns(traced):
     finally:
         sys.setswitchinterval(interval)
 
-    # Whoever is forced out waits for another. Were that one drawn by lot, a thread would have 150 of 600
-    # turns, give or take sqrt(600 * 1/4 * 3/4) = 11, and half of them less than once in 10^9 runs.
+    # A thread that is forced out waits for another. Were that one drawn by lot, a thread would have 150 of
+    # 600 turns, give or take sqrt(600 * 1/4 * 3/4) = 11, and half of them less than once in 10^9 runs.
     assert min(turns) > TURNS / len(NAMES) / 2, turns
     if traced:
         invariants.check(t)

@@ -91,7 +91,7 @@ def interpreter_maps() -> list[tuple[str, ...]]:
 
 
 def read_only(maps: list[tuple[str, ...]]) -> list[bytes]:
-    """Return what stands in the pages that nobody writes to; with full RELRO the slots are among them."""
+    """Return what stands in the pages that are read-only; with full RELRO the slots are among them."""
     found = []
     with open("/proc/self/mem", "rb", buffering=0) as memory:
         for place, protection, *_ in maps:
