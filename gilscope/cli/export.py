@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _formats() -> str:
     lines = ["formats, their suffixes and their options:"]
     for name, kind in export.FORMATS.items():
-        options = " ".join(f"--{option.replace('_', '-')}" for option in kind.options if option != "flows")
-        lines += [f"  {name:<12}{', '.join(kind.suffixes)}: {kind.content}", f"  {'':<12}{options}"]
+        lines.append(f"  {name:<12}{', '.join(kind.suffixes)}: {kind.content}")
+        if options := [f"--{option.replace('_', '-')}" for option in kind.options if option != "flows"]:
+            lines.append(f"  {'':<12}{' '.join(options)}")
     return "\n".join(lines)
 
 
