@@ -156,7 +156,7 @@ def lines(table: bytes, first_line: int) -> tuple[Int, Int]:
     r"""Return where in a code object each line begins.
 
     Args:
-        table: its ``co_linetable``, in the format of CPython 3.11 to 3.15 (``Objects/locations.md`` in its
+        table: its ``co_linetable``, in the format of CPython since 3.11 (``Objects/locations.md`` in its
             sources). Of a damaged one what can be read is returned.
         first_line: its ``co_firstlineno``.
 

@@ -9,7 +9,7 @@
 
 #include "why.h"
 
-/* ---- facts that are the same from 3.11 to 3.15 ---- */
+/* ---- facts that are the same since 3.11 ---- */
 
 /* The GIL's struct: interval, last_holder, locked, switch_number, cond, mutex, switch_cond,
  * switch_mutex. Free-threaded builds put one int before all of them, so count from last_holder. */

@@ -10,7 +10,7 @@
 
 #include "why.h"
 
-/* The GIL's own fields, as CPython 3.11 to 3.15 order them. */
+/* The GIL's own fields, as CPython orders them since 3.11. */
 struct gs_layout {
     uintptr_t gil;    /* address of the struct _gil_runtime_state in force */
     uintptr_t interp; /* the interpreter it serves */

@@ -15,7 +15,7 @@ RecordName = Callable[[int, int, str], None]
 class ThreadNames:
     """Records the name of each thread that ends, and of all living threads on request.
 
-    ``Thread._delete`` runs in each `threading` thread as it ends (3.11 to 3.15): the name is then its last
+    ``Thread._delete`` runs in each `threading` thread as it ends (since 3.11): the name is then its last
     one. Threads that `threading` does not know are not recorded.
 
     Args:
