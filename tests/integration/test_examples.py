@@ -74,7 +74,7 @@ def test_countdown(tmp_path: Path) -> None:
     for ran, waited in threads:
         assert ran > 0
         assert ran + waited <= wall + 2 * ROUNDING_S
-        # Each finds the GIL held by the other, who lets go only after a switch interval.
+        # Each finds the GIL held by the other, which releases it only after a switch interval.
         assert waited >= SWITCH_INTERVAL_S - ROUNDING_S
     # A waiter asks only after waiting a whole switch interval without a hand-off.
     assert 2 <= forced <= handoffs
@@ -87,7 +87,7 @@ def test_convoy(tmp_path: Path) -> None:
     trips, waits, median_ms = numbers(
         r"In (\d+) round trips\nthe io thread waited (\d+) times for the GIL, ([\d.]+) ms", out
     )
-    # The cpu thread lets go only when a switch interval (5 ms) has run out: no wait for it is shorter.
+    # The cpu thread releases only when a switch interval (5 ms) has run out: no wait for it is shorter.
     assert median_ms >= 4
     # A round trip has no wait only when the cpu thread was not awake in the half millisecond of the server.
     assert waits >= trips / 10
@@ -105,7 +105,7 @@ def test_convoy(tmp_path: Path) -> None:
         (handoffs["from_thread"].map(names) == "cpu") & (handoffs["to_thread"].map(names) == "io")
     ]
     assert len(from_cpu_to_io) >= waits / 2
-    # The cpu thread neither blocks nor ends while the io thread lives, so it never lets go by itself.
+    # The cpu thread neither blocks nor ends while the io thread lives, so it never releases voluntarily.
     assert from_cpu_to_io["forced"].all()
 
 

@@ -20,7 +20,7 @@ pytestmark = [
     ),
 ]
 
-# Modules in C: one that does not say it can do without the GIL, and one that says so and runs a program while
+# Modules in C: one that does not declare it can do without the GIL, and one that does and runs a program as
 # it is imported, when Python has turned the GIL on to be sure.
 NEEDY = """
 #include <Python.h>
@@ -85,7 +85,7 @@ def check(folder: Path) -> gilscope.Trace:
 
 
 @pytest.mark.parametrize("gil", [None, "0"])
-def test_without_a_gil_it_says_so_and_what_to_do(tmp_path, gil):
+def test_without_a_gil_the_error_says_what_to_do(tmp_path, gil):
     said = run(tmp_path, "print(sys._is_gil_enabled(), refused())", gil).stdout
     assert said.startswith("False this free-threaded Python runs with the GIL off")
     assert "PYTHON_GIL=1" in said
@@ -110,7 +110,7 @@ with gilscope.trace("run.gilscope"):
     assert check(tmp_path).handoffs.num_rows > 0
 
 
-def test_a_gil_that_goes_off_in_mid_trace_is_told(tmp_path):
+def test_a_gil_that_goes_off_in_mid_trace_is_reported(tmp_path):
     build(tmp_path, "frugal", FRUGAL)
     (tmp_path / "begin.py").write_text(
         "import gilscope, sys\non = sys._is_gil_enabled()\n"

@@ -115,7 +115,7 @@ def test_a_hold_that_three_threads_wait_on_inflicts_three_times_its_length():
     assert finding["lost_ns"] >= 3 * 100_000_000
 
 
-def test_an_idle_program_is_told_that_it_is_not_the_gil():
+def test_the_gil_is_not_the_problem_of_an_idle_program():
     with gilscope.trace(None, edges="exact") as t:
         run_threads(lambda: time.sleep(0.1), lambda: time.sleep(0.1), names=("a", "b"))
 

@@ -26,7 +26,7 @@ def let_go() -> None:
 
 
 def callers_of_let_go(t: gilscope.Trace) -> list[Frame]:
-    """Return who called `let_go`, each time."""
+    """Return the caller of `let_go`, each time."""
     return [s[1] for s in stacks(t) if s[0][0] == "let_go"]
 
 
@@ -63,7 +63,7 @@ def test_of_a_short_hold_the_innermost_callers_are_kept():
     assert all(f[0].endswith("deep") for s in found for f in s[1:4])
 
 
-def test_the_kept_stack_is_the_one_python_tells():
+def test_the_kept_stack_is_the_one_python_reports():
     told = []
 
     def deep(n):
@@ -213,7 +213,7 @@ def test_frames_of_every_kind_are_read(function, name, where):
 
 
 def test_the_hold_with_which_a_thread_ends_belongs_to_where_it_began():
-    """When a thread has run all its code, no Python frame is left to say where it lets go."""
+    """When a thread has run all its code, no Python frame is left to show where it releases."""
 
     def work():
         time.sleep(0.001)

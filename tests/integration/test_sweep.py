@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.clock, pytest.mark.extremes]
 
 
 def convoy():
-    """Thirty round trips of 0.3 ms beside a thread that never lets go of its own accord."""
+    """Thirty round trips of 0.3 ms beside a thread that never releases voluntarily."""
     done = threading.Event()
 
     def spin():

@@ -39,7 +39,7 @@ def test_a_call_is_a_row_with_its_place(edges):
 
 
 @pytest.mark.parametrize("edges", ["exact", "sampled"])
-def test_a_call_in_another_thread_is_told_of_that_thread(edges):
+def test_a_call_in_another_thread_is_recorded_for_that_thread(edges):
     with gilscope.trace(None, edges=edges) as t:
         thread = threading.Thread(target=sys.setswitchinterval, args=(0.001,), name="library")
         thread.start()

@@ -38,7 +38,7 @@ class Waiter:
     def keep_waiting(self, seconds: float = HELD_S) -> tuple[float, float]:
         """Keep the GIL in one C call, until the thread has waited for this long; return its begin and end.
 
-        The call is of a shell, which looks what the kernel says the thread is doing: asleep in futex(2).
+        The call runs a shell, which reads from the kernel what the thread is doing: asleep in futex(2).
         """
         task = f"/proc/{os.getpid()}/task/{self.thread.native_id}/syscall"
         asleep = f"grep -qE '^(202|98) ' {task}"

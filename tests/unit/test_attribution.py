@@ -1,4 +1,4 @@
-"""Who waited, where sampling saw only how many: exact where there is no doubt, right on average elsewhere."""
+"""Which threads waited, given only their number: exact where there is no doubt, else right on average."""
 
 import numpy as np
 import pytest

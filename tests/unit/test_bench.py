@@ -230,7 +230,7 @@ def test_what_each_tool_says_stands_beside_the_clock() -> None:
     assert "list.sort, a million (offenders.py:" in held.what
 
 
-def test_what_keeps_a_tool_from_looking_is_told(tmp_path: Path) -> None:
+def test_what_keeps_a_tool_from_looking_is_reported(tmp_path: Path) -> None:
     missing = "import sys; sys.exit('first\\nlast word')"
     with pytest.raises(SkippedError, match=r"^last word$"):
         rivals._run(tmp_path, 1, [sys.executable, "-c", missing])
@@ -257,7 +257,7 @@ def test_free_threads_stop_with_the_others() -> None:
     assert all(rounds > 0 for rounds in run_for("two threads writing", 0.05).rounds)
 
 
-def test_fresh_process_answers_and_its_failure_is_told() -> None:
+def test_fresh_process_answers_and_its_failure_is_reported() -> None:
     assert fresh(statistics_of, [1, 2, 9]) == 2
     with pytest.raises(RuntimeError, match="no median for empty data"):
         fresh(statistics_of, [])

@@ -61,7 +61,7 @@ def convoy(rounds: int, wait: int, work: int = MS // 2, before: int = MS) -> Tra
 
 
 def calls(n: int, gap: int, *, back: bool) -> Trace:
-    """Return two threads that let go all the time: to each other, or only to come back at once."""
+    """Return two threads that release all the time: to each other, or only to come back at once."""
     steps, time, holder = [("acquire", 0, 0), ("request", 1, 10)], 100, 0
     for _ in range(n):
         steps.append(("release", holder, time))

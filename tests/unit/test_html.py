@@ -451,7 +451,7 @@ def test_lines_lead_to_their_source_text(tmp_path):
     assert "Not shown: it cannot be read here: No such file or directory." in page.text
 
 
-def test_source_that_changed_is_told_and_what_is_gone_is_no_link(tmp_path):
+def test_source_that_changed_is_reported_and_a_missing_one_has_no_link(tmp_path):
     file = tmp_path / "main.py"
     file.write_text("one\n" * 7)
     page = Page(html.render(located(str(file)).recording(start_unix_ns=1), source=True))
