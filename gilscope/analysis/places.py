@@ -81,7 +81,7 @@ def places(trace: ObservedTrace, by: str, frame: str) -> Places:
             raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
     sites = sites_of(trace).to_pandas()
     key = sites[_COLUMNS[by]]
-    place, _ = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).fillna("")))
+    place, _ = pd.factorize(pd.MultiIndex.from_frame(key.astype(object).where(key.notna(), "")))
     _, first = np.unique(place, return_index=True)
     names = sites.iloc[first][["function", "file", "line"]].reset_index(drop=True)
     if by != "line":

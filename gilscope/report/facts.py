@@ -38,7 +38,11 @@ def rows(frame: pd.DataFrame) -> list[Row]:
     """
     plain = frame.astype(object)
     found: list[Row] = plain.where(frame.notna(), None).to_dict("records")
-    return [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in found]
+    # pandas 2.2 keeps NaN in a column that has nulls as a value, which `notna` passes.
+    return [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in found
+    ]
 
 
 @dataclass(frozen=True)
