@@ -87,14 +87,9 @@ def life_cycles(stage: Report, kind: str, python: Path, env: dict[str, str]) -> 
 
 
 def c_coverage(stage: Report) -> None:
-    """Print how much of the C core its tests reach."""
-    command = [
-        PYTHON,
-        "-m",
-        "tests.native.coverage",
-        stage.work / "c-coverage",
-        "tests/integration/test_lifecycle.py",
-    ]
+    """Print how much of the C core its tests reach, with some that trace: all of them take ten minutes."""
+    tracing = (f"tests/integration/test_{name}.py" for name in ("lifecycle", "watch", "interpreters"))
+    command = [PYTHON, "-m", "tests.native.coverage", stage.work / "c-coverage", *tracing]
     status, output = stage.run(*command, cwd=ROOT)
     files = re.findall(r"^(?:\S+\.[ch]|all) +\d.*%$", output, re.MULTILINE)
     stage.log += files

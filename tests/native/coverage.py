@@ -1,7 +1,8 @@
-"""How much of the C core the tests reach: ``python -m tests.native.coverage [FOLDER]``.
+"""How much of the C core the tests reach: ``python -m tests.native.coverage [FOLDER [TEST ...]]``.
 
 Builds the C tests and the extension with ``gcc --coverage``, runs the tests of the core and those that trace
-real programs, and prints lines and branches covered per file and, of each file, what nothing reached.
+real programs, all or the given ones, and prints lines and branches covered per file and, of each file, what
+nothing reached.
 """
 
 import json
@@ -107,7 +108,7 @@ def show(reached: dict[str, Reached]) -> None:
             print(f"{name}:{number}: {what}: {source[number - 1].strip()}")
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, tracing: tuple[str, ...]) -> int:
     site, suite = folder / "site", folder / "suite"
     pytest("tests/native", f"--basetemp={folder / 'native'}", cwd=ROOT, GILSCOPE_COVERAGE=" ".join(FLAGS))
     build_extension(site)
@@ -116,7 +117,7 @@ def main(folder: Path) -> int:
         shutil.copytree(ROOT / name, suite / name)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, suite)
-    pytest(*TRACING, cwd=suite, PYTHONPATH=str(site))
+    pytest(*tracing, cwd=suite, PYTHONPATH=str(site))
     reached = collect(folder)
     show(reached)
     return 0 if reached else 1
@@ -124,6 +125,6 @@ def main(folder: Path) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        sys.exit(main(Path(sys.argv[1]).absolute()))
+        sys.exit(main(Path(sys.argv[1]).absolute(), tuple(sys.argv[2:]) or TRACING))
     with tempfile.TemporaryDirectory(prefix="gilscope-coverage-") as scratch:
-        sys.exit(main(Path(scratch)))
+        sys.exit(main(Path(scratch), TRACING))
