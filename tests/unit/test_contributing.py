@@ -53,6 +53,12 @@ def test_its_layout_has_the_rooms_in_their_order():
     assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == ROOMS
 
 
+def test_the_readme_of_the_core_names_each_of_its_files():
+    core = ROOT / "gilscope" / "csrc"
+    table = "".join(re.findall(r"^\| (`.*?) \|", (core / "README.md").read_text(), re.MULTILINE))
+    assert sorted(re.findall(r"`(\w+\.[ch])`", table)) == sorted(file.name for file in core.glob("*.[ch]"))
+
+
 def test_its_markers_are_those_of_pytest():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     markers = [line.partition(":")[0] for line in project["tool"]["pytest"]["ini_options"]["markers"]]
