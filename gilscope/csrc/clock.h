@@ -20,7 +20,7 @@ static inline uint64_t gs_clock_ns(clockid_t id)
     return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
 }
 
-/* Any thread, no lock. `tsc` must be what gs_clock_tsc_usable() said. */
+/* Any thread, no lock. `tsc` must be what gs_clock_tsc_usable() returned. */
 static inline uint64_t gs_clock_stamp(bool tsc)
 {
 #ifdef __x86_64__

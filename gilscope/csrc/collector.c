@@ -69,7 +69,7 @@ static void describe_sites(void *context)
 {
     (void)context;
     struct gs_sites_block *block = (struct gs_sites_block *)described;
-    while (gs_sites_tell(now.with.sites, block, sizeof described))
+    while (gs_sites_describe(now.with.sites, block, sizeof described))
         gs_spool_append_sites(&now.spool, block);
 }
 
@@ -83,7 +83,7 @@ static bool is_wanted(void *context)
 {
     struct stat st;
     (void)context;
-    /* Where the program has closed our descriptor, nobody knows. */
+    /* Not known where the program has closed our descriptor. */
     return !gs_descriptor_look(&now.wanted, &st) || (st.st_nlink > 0 && st.st_size == 0);
 }
 
@@ -165,8 +165,8 @@ static void collect(void)
 {
     gs_sampler_run(&now.sampler);
     bool unwanted = !atomic_load(&now.sampler.stop);
-    /* Without the GIL no more can be given up: the hooks stay, and pass calls on; what is told, and
-     * what other GILs' hooks record, stays in the ring. */
+    /* Without the GIL no more can be given up: the hooks stay, and pass calls on; reports of the
+     * program and records of other GILs stay in the ring. */
     if (unwanted)
         gs_hooks_rest();
     close_files();

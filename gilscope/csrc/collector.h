@@ -1,5 +1,5 @@
-/* The sampler at work: a thread of ours with files of its own, that looks at this process and has
- * it written to the spool. One at a time in a process. */
+/* The sampler at work: a thread of ours with files of its own, which observes this process and
+ * writes to the spool. One at a time in a process. */
 #ifndef GILSCOPE_COLLECTOR_H
 #define GILSCOPE_COLLECTOR_H
 
@@ -13,7 +13,7 @@
 /* What it works with lives until gs_collector_stop() has returned. */
 struct gs_collection {
     const char *spool;  /* path; must not exist */
-    const char *wanted; /* a file that says how long to collect (recorder.h), or NULL */
+    const char *wanted; /* the file that ends the collection (recorder.h), or NULL */
     const struct gs_layout *layout;
     struct gs_ring *ring;
     struct gs_sites *sites;  /* NULL: none are recorded */
@@ -25,7 +25,7 @@ struct gs_collection {
  * an errno, `what` says of which file, and nothing is left behind. With the GIL or without. */
 int gs_collector_start(const struct gs_collection *c, const char **what);
 
-/* What became of it. */
+/* The result. */
 struct gs_collected {
     int error; /* errno of the first failed write, 0: none */
     uint64_t spool_bytes, sampler_cpu_ns;

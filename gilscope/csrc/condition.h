@@ -1,4 +1,4 @@
-/* How many threads wait on a condition: the C library counts them, and tells nobody. */
+/* How many threads wait on a condition: the C library counts them, in a field of its own. */
 #ifndef GILSCOPE_CONDITION_H
 #define GILSCOPE_CONDITION_H
 
@@ -8,7 +8,7 @@
 
 /* Finds out, with a condition of its own and two threads that wait on it, where in a pthread_cond_t
  * this C library counts the threads inside pthread_cond_wait(), as glibc does since 2.25. Returns
- * the count's offset, 0 when there is none. The first call takes 0.2 ms; one caller at a time. */
+ * the count's offset, 0 if it is not counted. The first call takes 0.2 ms; one caller at a time. */
 size_t gs_condition_learn(void);
 
 /* Threads inside pthread_cond_wait() or pthread_cond_timedwait() of `cond`, those included that

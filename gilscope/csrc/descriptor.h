@@ -31,7 +31,7 @@ struct gs_descriptor {
     ino_t inode;
 };
 
-/* Remembers which file `fd` is. Returns false, with errno, where it cannot be told. */
+/* Remembers which file `fd` is. Returns false, with errno, if that cannot be read. */
 static inline bool gs_descriptor_take(struct gs_descriptor *d, int fd)
 {
     struct stat st;

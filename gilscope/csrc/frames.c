@@ -132,14 +132,14 @@ size_t gs_frames_size(const struct gs_frames *f, uintptr_t code)
 
 /* ---- what another thread does ---- */
 
-#define MOST_LOOKS 16 /* what is torn may be a circle */
+#define MOST_LOOKS 16 /* a torn list may be a circle */
 
 struct look {
     uintptr_t code, instr, previous;
     uint8_t owner;
 };
 
-/* Twice in one go: a frame that the thread changes meanwhile is not alike. */
+/* Reads the frame twice: if the thread changes it meanwhile, the two differ. */
 static bool look_at(const struct gs_frames *f, uintptr_t frame, struct look *to)
 {
     struct look again = {0};
@@ -287,7 +287,7 @@ static bool prove_code(const struct gs_frames *f, const struct gs_known_frame *k
         !same(known->lines, text.lines.text, text.lines.size))
         return gs_refuse(
             why,
-            "expected the caller's first line to be %lld, with %zu bytes that tell lines, "
+            "expected the caller's first line to be %lld, with a line table of %zu bytes, "
             "found %u and %zu",
             (long long)known->first_line, known->lines.size, text.first_line, text.lines.size);
     if (gs_frames_size(f, (uintptr_t)known->code) != (uint64_t)known->size)

@@ -1,5 +1,5 @@
-/* Where CPython keeps the Python frames of a thread, and what a code object says of itself: with
- * layout.c the only part that knows the interpreter's inside. */
+/* Where CPython keeps the Python frames of a thread, and the texts of a code object: with layout.c
+ * the only part that knows the interpreter's inside. */
 #ifndef GILSCOPE_FRAMES_H
 #define GILSCOPE_FRAMES_H
 
@@ -29,7 +29,7 @@ struct gs_text {
 
 #define GS_KNOWN_STRINGS 4
 
-/* What Python says of the frame that calls, and of the one that called that. */
+/* What Python reports of the calling frame and its caller. */
 struct gs_known_frame {
     const void *code, *caller; /* code objects */
     int64_t offset;            /* f_lasti */
@@ -42,7 +42,7 @@ struct gs_known_frame {
     } strings[GS_KNOWN_STRINGS];
 };
 
-/* Fills `f`, and proves it against what Python says. The caller holds the GIL and passes its own
+/* Fills `f`, and proves it against what Python reports. The caller holds the GIL and passes its own
  * PyThreadState. Returns true, or writes into `why` what was expected and seen. */
 bool gs_frames_prove(struct gs_frames *f, unsigned python_hex, const void *tstate,
                      const struct gs_known_frame *known, struct gs_why *why);
@@ -65,8 +65,8 @@ static inline uintptr_t gs_frames_top(const struct gs_frames *f, uintptr_t tstat
     return p && f->through_cframe ? gs_frames_load(p + f->cframe_frame) : p;
 }
 
-/* Writes what stands in `*frame` or, where that is none of Python's, further out, and goes on to
- * the next one. False: there is none. */
+/* Writes the code and instruction of `*frame` or, if it is not a frame of Python code, of the next
+ * outer frame that is; then moves `*frame` on to the next one. False if no frame is left. */
 static inline bool gs_frames_next(const struct gs_frames *f, uintptr_t *frame, struct gs_frame *to)
 {
     uintptr_t p = *frame;
@@ -83,7 +83,7 @@ static inline bool gs_frames_next(const struct gs_frames *f, uintptr_t *frame, s
 
 #define GS_GLIMPSED 4
 
-/* Where a thread was at an instant, as another one saw it: its innermost frames, the innermost
+/* Where a thread was at an instant, as another thread saw it: its innermost frames, the innermost
  * first. */
 struct gs_glimpse {
     uint32_t n;
@@ -97,7 +97,7 @@ struct gs_glimpse {
  * any moment. */
 void gs_frames_glimpse(const struct gs_frames *f, uintptr_t tstate, struct gs_glimpse *to);
 
-/* Likewise: true where what was seen is so still. Then the code was there all the while, since a
+/* Likewise: true if the frame is unchanged. Then the code was there all the while, since a
  * frame keeps its code. */
 bool gs_frames_still(const struct gs_frames *f, const struct gs_seen *seen);
 

@@ -58,7 +58,7 @@ static void emit_about(uint32_t gil, enum gs_kind kind, uint32_t arg)
     gs_emit_of(gil, kind, arg);
 }
 
-/* Returns the GIL's number, 0 if there is none for it. */
+/* Returns the GIL's number, 0 if none was free. */
 static uint32_t enter_gil(const struct gs_interpreter *i)
 {
     uint32_t gil = gs_gils_free_number();

@@ -124,7 +124,7 @@ int gs_got_find(const void *address, const char *const *names, int n_names,
     return s.found;
 }
 
-/* What the page may do now, from the kernel's own list; -1 when it cannot be told. */
+/* The page's protection now, from the kernel's own list; -1 if it cannot be read. */
 static int page_protection(uintptr_t page)
 {
     FILE *maps = fopen("/proc/self/maps", "re");

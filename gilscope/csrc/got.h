@@ -19,8 +19,8 @@ struct gs_got_slot {
 int gs_got_find(const void *address, const char *const *names, int n_names,
                 struct gs_got_slot slots[GS_GOT_SLOTS]);
 
-/* What the kernel's list of mappings said of a page. The list is long, and slots stand side by
- * side: swaps that come one right after the other share a look at it. */
+/* What the kernel's list of mappings contains about a page. The list is long, and slots stand side
+ * by side: swaps that come one right after the other share a look at it. */
 struct gs_got_page {
     uintptr_t page;
     int protection;
@@ -28,7 +28,7 @@ struct gs_got_page {
 
 /* Replaces `from` by `to` in a slot, also in a read-only page; false where the slot holds something
  * else or the page's protection cannot be changed. Safe while other threads call through it. `last`
- * is zeroed by whoever begins a row of swaps. */
+ * is zeroed by the caller before a row of swaps. */
 bool gs_got_swap(struct gs_got_page *last, void **where, void *from, void *to);
 
 #endif

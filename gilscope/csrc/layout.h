@@ -17,10 +17,10 @@ struct gs_layout {
     uint16_t gil_holder, gil_locked;
     uint16_t interp_threads;                /* PyInterpreterState: head of the thread list */
     uint16_t thread_next, thread_native_id; /* PyThreadState */
-    uint16_t thread_requested;              /* 3.15 on: gil_requested; 0: there is none */
+    uint16_t thread_requested;              /* 3.15 on: gil_requested; 0: no such field */
     uint16_t cond_waiters; /* pthread_cond_t: where waiters are counted; 0: not known */
     /* 3.12 on, where interpreters may have GILs of their own; `interpreters` is 0 where their list
-     * is not to be had. */
+     * cannot be found. */
     uintptr_t interpreters; /* where _PyRuntime keeps the head of the list */
     uint16_t interp_next, interp_id;
     uint16_t interp_gil;     /* pointer to the GIL in force */
@@ -38,9 +38,9 @@ struct gs_gil_view {
     bool locked;
 };
 
-/* Fills `l` for the calling interpreter, and proves it against what Python itself says. The caller
- * holds the GIL, passes its own PyThreadState and PyInterpreterState and what
- * sys.getswitchinterval() says in microseconds. Returns true, or writes into `why` what was
+/* Fills `l` for the calling interpreter, and proves it against what Python itself reports. The
+ * caller holds the GIL, passes its own PyThreadState and PyInterpreterState, and
+ * sys.getswitchinterval() in microseconds. Returns true, or writes into `why` what was
  * expected and seen. */
 bool gs_layout_prove(struct gs_layout *l, unsigned python_hex, const void *tstate,
                      const void *interp, uint64_t interval_us, struct gs_why *why);
@@ -62,8 +62,8 @@ static inline uintptr_t gs_layout_holder(const struct gs_layout *l)
 bool gs_layout_conds(const struct gs_layout *l, pthread_cond_t *cond, pthread_cond_t *switch_cond);
 pthread_mutex_t *gs_layout_mutex_of(pthread_cond_t *cond);
 
-/* True when an address that a thread sleeps on (a futex) belongs to the condition for which those
- * wait who want the GIL. */
+/* True when an address that a thread sleeps on (a futex) belongs to the condition on which threads
+ * wait for the GIL. */
 bool gs_layout_is_wait(const struct gs_layout *l, uintptr_t futex);
 
 /* How far a GIL's switch_cond stands behind its cond. */
@@ -89,8 +89,8 @@ uint64_t gs_layout_interpreters_begun(const struct gs_layout *l);
  * by the caller. */
 bool gs_layout_gil_begins(const struct gs_interpreter *i, const pthread_cond_t *cond);
 
-/* True when the interpreter has a GIL of its own that is in use; then `view` says how it stood, and
- * `holder_native_id` who holds it (0: nobody, or not known). Trusts no address. */
+/* True when the interpreter has a GIL of its own that is in use; then `view` has its state, and
+ * `holder_native_id` the holder's native id (0: no holder, or not known). Trusts no address. */
 bool gs_layout_gil_lives(const struct gs_interpreter *i, struct gs_gil_view *view,
                          uint32_t *holder_native_id);
 

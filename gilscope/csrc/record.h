@@ -1,4 +1,4 @@
-/* The spool's format: the one place that defines it. README.md says the same in prose, and a
+/* The spool's format: the one place that defines it. README.md describes it in prose, and a
  * golden file in the tests freezes it. Everything is little-endian.
  *
  * A spool is one gs_header, then batches, and between them blocks that describe sites. A batch is
@@ -27,7 +27,7 @@ enum gs_kind {
     GS_FORCED = 5,       /* its release obeyed a drop request: it waits until another took over */
     GS_LOST = 6,         /* arg: records that found the ring full, all just before this one */
     GS_THREAD = 7,       /* first record of a thread; arg: native id */
-    GS_IDENT_LOW = 8,  /* arg: low half of the ident of the thread that GS_THREAD or GS_NAME said */
+    GS_IDENT_LOW = 8, /* arg: low half of the ident of the thread that GS_THREAD or GS_NAME named */
     GS_IDENT_HIGH = 9, /* arg: high half */
     GS_NAME = 10,  /* a name follows, in GS_TEXT by the same thread; arg: native id of its owner */
     GS_TEXT = 11,  /* arg: the next four bytes of UTF-8, padded with zeros */
@@ -41,12 +41,12 @@ enum gs_kind {
     GS_LINE = 18,         /* arg: line of the caller; its file follows, in GS_TEXT */
     GS_MARK = 19,         /* the program marks an instant; its name follows, in GS_MARK_NAME */
     GS_REGION = 20,       /* a region begins; arg: number by which it ends; its name follows */
-    GS_REGION_END = 21,   /* it ends, by whichever thread; arg: its number */
+    GS_REGION_END = 21,   /* it ends, by any thread; arg: its number */
     GS_MARK_NAME = 22,    /* by the thread of the mark or region; arg: the next four bytes of its
                              name in UTF-8, with the zero that ends it, padded with zeros */
     GS_GIL = 23,      /* from here on the word's GIL number stands for another interpreter's GIL;
                          arg: the interpreter's id */
-    GS_GIL_END = 24,  /* that GIL is gone, and the number free; when it went is not told */
+    GS_GIL_END = 24,  /* that GIL is gone, and the number free; when it ended is not recorded */
     GS_GIL_HELD = 25, /* that GIL was there, and held, when the trace began, and nothing of it was
                          recorded before this; arg: native id of the holder, 0: not known */
 };
@@ -132,7 +132,7 @@ struct gs_batch {
 #define GS_OUTSIDE    1u /* the caller of an outermost frame */
 #define GS_CUT_SITE   2u /* stands for callers that were not kept */
 #define GS_FIRST_SITE 3u
-#define GS_MOST_LINES 65536u /* bytes; of larger code the lines are not told */
+#define GS_MOST_LINES 65536u /* bytes; a larger line table is left out */
 
 /* `codes` gs_code follow it, each with its texts behind it, then `sites` gs_site. It stands before
  * the first batch that names one of its sites. */

@@ -21,7 +21,7 @@ struct gs_options {
     bool exact;  /* hooks stamp each transition; otherwise each tick reads the threads' states */
     bool states; /* with `exact`: ticks read them too, to compare both kinds of edges */
     uint64_t period_ns;
-    /* the caller, who holds the GIL */
+    /* the calling thread, which holds the GIL */
     unsigned python_hex;
     uint64_t interval_us;
     const void *tstate, *interp;
@@ -35,7 +35,7 @@ struct gs_options {
 enum gs_failure {
     GS_FINE,
     GS_BUSY,      /* a recording is on */
-    GS_NO_LAYOUT, /* the interpreter is not as its version has it */
+    GS_NO_LAYOUT, /* the interpreter's memory does not match its version */
     GS_NO_HOOKS,  /* hooks cannot be put in */
     GS_NO_STATES, /* thread states cannot be seen */
     GS_SYSTEM,    /* `error` is an errno */

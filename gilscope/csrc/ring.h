@@ -1,7 +1,7 @@
 /* The ring between the program's threads (any number of producers) and the sampler (one consumer).
  *
  * A producer reserves a slot with one fetch-add, writes the word, and stores the stamp last: the
- * stamp's top bit tells the lap, so a slot is whole when that bit fits, and the consumer never
+ * stamp's top bit marks the lap, so a slot is whole when that bit fits, and the consumer never
  * changes a slot. Slot order is a total order that agrees with cause and effect: events of one GIL
  * happen under its mutex. A full ring never blocks: the record is counted as lost, and a GS_LOST
  * record stands where the hole is as soon as there is room again. */
@@ -30,7 +30,7 @@ struct gs_ring {
     uint32_t log2_slots;
     _Atomic uint64_t head;       /* next slot to reserve */
     _Atomic uint64_t limit;      /* producers stop here; moved by the consumer */
-    _Atomic uint64_t lost;       /* not yet told by a GS_LOST record */
+    _Atomic uint64_t lost;       /* not yet in a GS_LOST record */
     _Alignas(128) uint64_t tail; /* consumer's own */
     uint64_t ready;              /* slots whose pages are there; consumer's own */
 };
@@ -80,8 +80,8 @@ static inline uint64_t gs_ring_lap_bit(const struct gs_ring *r, uint64_t i)
 /* Returns the index after the reserved one. */
 static inline uint64_t gs_ring_store(struct gs_ring *r, uint64_t stamp, uint64_t word)
 {
-    /* Our own look at the limit may be laps old by now; through the head we take part in that of
-     * whoever reserved before us, and so know that the consumer is done with the slot. */
+    /* Our own read of the limit may be laps old by now. Through the head we also see the limit as
+     * producers before us did, and so know that the consumer is done with the slot. */
     uint64_t i = atomic_fetch_add_explicit(&r->head, 1, memory_order_acq_rel);
     struct gs_slot *s = &r->slots[i & ((UINT64_C(1) << r->log2_slots) - 1)];
     atomic_store_explicit(&s->word, word, memory_order_relaxed);
@@ -96,8 +96,8 @@ static inline bool gs_ring_full(struct gs_ring *r)
            atomic_load_explicit(&r->limit, memory_order_acquire);
 }
 
-/* Tells a loss, if there is one and room for it. Any thread. */
-static inline void gs_ring_tell_lost(struct gs_ring *r, uint64_t stamp)
+/* Records a loss, if there is one and room for it. Any thread. */
+static inline void gs_ring_put_lost(struct gs_ring *r, uint64_t stamp)
 {
     uint64_t n = atomic_exchange(&r->lost, 0);
     if (n == 0)
@@ -117,7 +117,7 @@ static inline bool gs_ring_put(struct gs_ring *r, uint64_t stamp, uint64_t word)
         return false;
     }
     if (__builtin_expect(atomic_load_explicit(&r->lost, memory_order_relaxed) != 0, 0))
-        gs_ring_tell_lost(r, stamp);
+        gs_ring_put_lost(r, stamp);
     uint64_t next = gs_ring_store(r, stamp, word);
     return (next & ((UINT64_C(1) << (r->log2_slots - 2)) - 1)) == 0;
 }

@@ -49,7 +49,7 @@ static void observe(struct gs_sampler *s, struct gs_look *look, const struct gs_
     }
 }
 
-/* Read behind the records: of a call that these tell of, the effect is seen too. */
+/* Read after the records: if they hold a call of setswitchinterval, its effect is seen too. */
 static uint32_t interval_now(struct gs_sampler *s)
 {
     struct gs_gil_view gil;
@@ -100,7 +100,7 @@ static void finish(struct gs_sampler *s, uint64_t now)
     struct gs_look last = {0};
     s->next_cpu_ns = 0;
     look_once(s, true, now);
-    gs_ring_tell_lost(s->ring, s->calls.clock(s->context).stamp);
+    gs_ring_put_lost(s->ring, s->calls.clock(s->context).stamp);
     look_once(s, false, now);
     struct gs_clock_pair pair = s->calls.clock(s->context);
     struct gs_gil_view gil;
@@ -115,7 +115,7 @@ static void finish(struct gs_sampler *s, uint64_t now)
     s->calls.flush(s->context);
 }
 
-static void tell_flushed(struct gs_sampler *s, uint32_t asked)
+static void report_flushed(struct gs_sampler *s, uint32_t asked)
 {
     if (atomic_exchange(&s->flushes->done, asked) != asked)
         syscall(SYS_futex, &s->flushes->done, WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
@@ -136,8 +136,8 @@ void gs_sampler_await_flush(struct gs_flushes *f, uint32_t asked)
 }
 
 /* A page fault in a hook would cost more than fifty events, but to lay out the whole ring costs ten
- * milliseconds, which a short-lived child never gets back: so there is room for twice what came so
- * far, and some. */
+ * milliseconds, which a short-lived child never gets back: so there is room for twice the records
+ * so far, and some. */
 static void prepare(struct gs_ring *ring)
 {
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
@@ -159,14 +159,14 @@ void gs_sampler_run(struct gs_sampler *s)
         if (now >= s->next_flush_ns || asked != atomic_load(&s->flushes->done)) {
             s->calls.flush(s->context);
             s->next_flush_ns = now + GS_FLUSH_EVERY_NS;
-            tell_flushed(s, asked);
+            report_flushed(s, asked);
             if (s->calls.wanted && !s->calls.wanted(s->context))
                 break;
         }
         now = s->calls.wait(s->context, s->next_ns, &s->bell);
     }
     finish(s, now);
-    tell_flushed(s, atomic_load(&s->flushes->asked));
+    report_flushed(s, atomic_load(&s->flushes->asked));
     s->cpu_ns = gs_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
@@ -174,9 +174,9 @@ void gs_sampler_rest(struct gs_sampler *s)
 {
     while (!atomic_load(&s->stop)) {
         s->calls.wait(s->context, UINT64_MAX, &s->bell);
-        tell_flushed(s, atomic_load(&s->flushes->asked));
+        report_flushed(s, atomic_load(&s->flushes->asked));
     }
-    tell_flushed(s, atomic_load(&s->flushes->asked));
+    report_flushed(s, atomic_load(&s->flushes->asked));
 }
 
 uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bell)

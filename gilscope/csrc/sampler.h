@@ -38,8 +38,8 @@ struct gs_sampler_calls {
     void (*flush)(void *context);
 };
 
-/* Who wants all that is recorded by now to be in the file counts `asked` up and waits until `done`
- * has come as far. Outlives samplers: a waiter may wake up when its sampler has ended. */
+/* A thread that needs all records so far in the file increments `asked` and waits until `done` has
+ * reached that value. Outlives samplers: a waiter may wake up when its sampler has ended. */
 struct gs_flushes {
     _Atomic uint32_t asked, done;
 };
@@ -52,7 +52,7 @@ struct gs_sampler {
     uint64_t period_ns;
     bool jitter; /* ticks come at random instants around the period, or they beat with the switch
                     interval */
-    _Atomic uint32_t bell; /* set it, and wake who waits on it, to be looked at at once */
+    _Atomic uint32_t bell; /* set it, and wake its waiter, for a look at the ring at once */
     _Atomic bool stop;
     /* the sampler thread's own */
     uint64_t next_ns, next_cpu_ns, next_flush_ns, random;
@@ -63,8 +63,8 @@ struct gs_sampler {
  * marks the last batch. */
 void gs_sampler_run(struct gs_sampler *s);
 
-/* What follows a run that ended by itself: nothing is stored any more, until `stop`; who asks for a
- * flush is told that it is done. */
+/* What follows a run that ended by itself: nothing is stored any more, until `stop`; each
+ * flush that is asked for is reported as done. */
 void gs_sampler_rest(struct gs_sampler *s);
 
 /* The real schedule. */
@@ -74,7 +74,7 @@ uint64_t gs_sampler_wait(void *context, uint64_t until_ns, _Atomic uint32_t *bel
 void gs_sampler_ring_bell(_Atomic uint32_t *bell);
 
 /* Returns when all that was recorded before gs_sampler_ask_flush() is in the file, or the sampler
- * has ended. Any thread; asking happens before the sampler is told to stop. */
+ * has ended. Any thread; asking happens before `stop` is set. */
 uint32_t gs_sampler_ask_flush(struct gs_sampler *s);
 void gs_sampler_await_flush(struct gs_flushes *f, uint32_t asked);
 

@@ -11,7 +11,7 @@
 #define CODE_SLOTS (2u * CODES)
 #define MOST_USED  (SITES + SITES / 2) /* so that a search always ends at a free slot */
 
-/* What stands for a text: addresses of code objects are even. */
+/* A key of a text is odd: addresses of code objects are even. */
 static bool is_text(uintptr_t code)
 {
     return code & 1;
@@ -62,7 +62,7 @@ bool gs_sites_open(struct gs_sites *s, const struct gs_frames *frames, void (*pi
         return false;
     }
     atomic_store(&s->n_sites, GS_FIRST_SITE);
-    s->told_sites = GS_FIRST_SITE;
+    s->described_sites = GS_FIRST_SITE;
     return true;
 }
 
@@ -179,7 +179,7 @@ static uint64_t mix(uint64_t h, const void *data, size_t n)
     return h;
 }
 
-static uintptr_t stands_for(const struct gs_code_text *t)
+static uintptr_t key_of_text(const struct gs_code_text *t)
 {
     uint64_t h = mix(UINT64_C(0xcbf29ce484222325), &t->first_line, sizeof t->first_line);
     h = mix(h, t->name, t->name_size);
@@ -217,10 +217,10 @@ static void read_text(uintptr_t kept, struct gs_code_text *to)
     to->lines = (struct gs_text){from + t->name_size + t->file_size, t->lines_size};
 }
 
-/* What stands for code of which only a text is known; 0: there is no room. */
-static uintptr_t know_text(struct gs_sites *s, const struct gs_code_text *t)
+/* Adds code of which only a text is known. Returns its key; 0: there is no room. */
+static uintptr_t add_text(struct gs_sites *s, const struct gs_code_text *t)
 {
-    uintptr_t code = stands_for(t);
+    uintptr_t code = key_of_text(t);
     struct gs_code_slot *slot = look_up(s, code);
     if (slot->code)
         return code;
@@ -234,15 +234,15 @@ void gs_sites_ask(struct gs_sites *s, uintptr_t holder)
     struct gs_glimpse *g = &s->asked.glimpse;
     gs_frames_glimpse(&s->frames, holder, g);
     for (uint32_t i = 0; i < g->n; i++)
-        /* What has been seen at a release is pinned: it cannot go. */
+        /* Code that was seen at a release is pinned and stays alive. */
         s->asked.read[i] = !look_up(s, g->at[i].code)->code &&
                            gs_frames_read_far(&s->frames, g->at[i].code, &s->asked.codes[i]) &&
                            gs_frames_still(&s->frames, &g->at[i]);
     errno = saved;
 }
 
-/* The i-th of the frames that were seen, called from a site. GS_NO_SITE: it cannot be told. */
-static uint32_t as_seen(struct gs_sites *s, uint32_t i, uint32_t parent)
+/* The i-th of the frames that were seen, called from a site. GS_NO_SITE: not known. */
+static uint32_t site_of_seen(struct gs_sites *s, uint32_t i, uint32_t parent)
 {
     const struct gs_seen *seen = &s->asked.glimpse.at[i];
     const struct gs_code_slot *known = look_up(s, seen->code);
@@ -255,7 +255,7 @@ static uint32_t as_seen(struct gs_sites *s, uint32_t i, uint32_t parent)
         return GS_NO_SITE;
     size = known->code ? gs_frames_size(&s->frames, seen->code) : s->asked.codes[i].size;
     if (!known->code)
-        frame.code = know_text(s, &s->asked.codes[i].text);
+        frame.code = add_text(s, &s->asked.codes[i].text);
     return frame.code && frame.offset < size ? find(s, &frame, parent) : GS_NO_SITE;
 }
 
@@ -263,8 +263,8 @@ static uint32_t as_seen(struct gs_sites *s, uint32_t i, uint32_t parent)
 static uint32_t further_in(struct gs_sites *s, uint32_t seen, uint32_t parent)
 {
     find_code(s, s->asked.glimpse.at[seen].code); /* is there, so it can be pinned */
-    uint32_t found = as_seen(s, seen, parent), next = found;
-    while (next && seen-- && (next = as_seen(s, seen, found)) != GS_NO_SITE)
+    uint32_t found = site_of_seen(s, seen, parent), next = found;
+    while (next && seen-- && (next = site_of_seen(s, seen, found)) != GS_NO_SITE)
         found = next;
     return found;
 }
@@ -311,7 +311,7 @@ uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole, bool as
     return of_stack(s, top, frames, GS_SITE_FRAMES, asked);
 }
 
-/* ---- telling ---- */
+/* ---- describing ---- */
 
 static size_t put_code(struct gs_sites *s, uint32_t number, char *to, size_t most)
 {
@@ -336,7 +336,7 @@ static size_t put_code(struct gs_sites *s, uint32_t number, char *to, size_t mos
     return size;
 }
 
-size_t gs_sites_tell(struct gs_sites *s, struct gs_sites_block *block, size_t most)
+size_t gs_sites_describe(struct gs_sites *s, struct gs_sites_block *block, size_t most)
 {
     /* In this order: the codes of these sites are then among those. */
     uint32_t n_sites = atomic_load_explicit(&s->n_sites, memory_order_acquire);
@@ -344,15 +344,15 @@ size_t gs_sites_tell(struct gs_sites *s, struct gs_sites_block *block, size_t mo
     char *to = (char *)(block + 1), *end = (char *)block + most;
     size_t size;
     *block = (struct gs_sites_block){0};
-    while (s->told_codes < n_codes &&
-           (size = put_code(s, s->told_codes, to, (size_t)(end - to))) != 0) {
+    while (s->described_codes < n_codes &&
+           (size = put_code(s, s->described_codes, to, (size_t)(end - to))) != 0) {
         to += size;
         block->codes++;
-        s->told_codes++;
+        s->described_codes++;
     }
-    while (s->told_codes >= n_codes && s->told_sites < n_sites &&
+    while (s->described_codes >= n_codes && s->described_sites < n_sites &&
            (size_t)(end - to) >= sizeof(struct gs_site)) {
-        memcpy(to, &s->list[s->told_sites++], sizeof(struct gs_site));
+        memcpy(to, &s->list[s->described_sites++], sizeof(struct gs_site));
         to += sizeof(struct gs_site);
         block->sites++;
     }

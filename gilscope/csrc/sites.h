@@ -19,7 +19,7 @@
 
 #define GS_FAR_TEXTS (1u << 20) /* bytes for what is known of code that may be gone */
 
-#define GS_SITE_FRAMES 4 /* of a short hold so many are kept */
+#define GS_SITE_FRAMES 4 /* frames kept of a short hold */
 #define GS_MOST_FRAMES 256
 
 struct gs_site_slot {
@@ -35,7 +35,7 @@ struct gs_sites {
     struct gs_site_slot *slots; /* open addressing, twice as many as sites */
     struct gs_site *list;       /* by number */
     struct gs_code_slot {
-        uintptr_t code; /* odd: no address, but what stands for a text */
+        uintptr_t code; /* odd: no address, but the key of a text */
         uint32_t number;
         bool shim; /* a frame of the interpreter's own */
     } *code_slots;
@@ -54,7 +54,7 @@ struct gs_sites {
     uint32_t used, used_codes; /* slots */
     bool full;                 /* the site being looked for found no room */
     /* the sampler's own */
-    uint32_t told_sites, told_codes;
+    uint32_t described_sites, described_codes;
     struct gs_code_text text;
 };
 
@@ -66,16 +66,16 @@ bool gs_sites_open(struct gs_sites *s, const struct gs_frames *frames, void (*pi
 void gs_sites_ask(struct gs_sites *s, uintptr_t holder);
 
 /* The site of the thread's innermost frame; with `asked`, where gs_sites_ask() saw it last, as far
- * as that can be told. Under the GIL's mutex, by the thread whose state is given. `whole`: keep the
+ * as that is known. Under the GIL's mutex, by the thread whose state is given. `whole`: keep the
  * whole stack. Allocates nothing; takes a reference to each code object that it sees for the first
  * time. */
 uint32_t gs_sites_here(struct gs_sites *s, uintptr_t tstate, bool whole, bool asked);
 
 /* The sampler only. Describes sites that it has not described yet: fills a block of the spool, at
  * most `most` bytes with what follows it. Returns how many bytes follow; 0 when nothing is new. */
-size_t gs_sites_tell(struct gs_sites *s, struct gs_sites_block *block, size_t most);
+size_t gs_sites_describe(struct gs_sites *s, struct gs_sites_block *block, size_t most);
 
-/* When nobody uses it any more. Gives back each code object with `unpin`; NULL: leaves them. */
+/* When no thread uses it any more. Gives back each code object with `unpin`; NULL: leaves them. */
 void gs_sites_close(struct gs_sites *s, void (*unpin)(void *object));
 
 #endif

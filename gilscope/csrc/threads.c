@@ -71,7 +71,7 @@ static ssize_t read_syscall_file(uint32_t native_id, char *text, size_t size)
     return n;
 }
 
-/* What the kernel tells of a thread that does not hold the GIL; 0: off, or unknown. */
+/* The state of a thread that does not hold the GIL, from the kernel; 0: off, or unknown. */
 static uint32_t state_in_kernel(const struct gs_layout *l, uint32_t native_id)
 {
     char text[128];

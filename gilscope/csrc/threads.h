@@ -1,4 +1,4 @@
-/* What the threads of this process do, as the kernel and the interpreter tell it to a bystander. */
+/* States and CPU times of the threads of this process, read from outside each thread. */
 #ifndef GILSCOPE_THREADS_H
 #define GILSCOPE_THREADS_H
 
@@ -13,7 +13,7 @@
 void gs_threads_reset(void);
 
 /* Lists the threads that hold the GIL or wait for it at this instant, as `gil` was just seen, and
- * where the waiters are counted also those that may: what is ready to run shows no wait.
+ * where the waiters are counted also those that may: a thread that is ready to run shows no wait.
  * Returns how many. Sampler thread, without the GIL. */
 size_t gs_threads_states(const struct gs_layout *l, const struct gs_gil_view *gil,
                          struct gs_state *states, size_t most);

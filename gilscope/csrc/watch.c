@@ -35,7 +35,7 @@ static struct {
 
 static void add_waiter(uint64_t ident)
 {
-    /* One that has waited for an interval comes again. */
+    /* A thread whose wait timed out waits again. */
     for (uint32_t i = 0; i < watch.n_waiters; i++)
         if (watch.waiters[i] == ident)
             return;
@@ -56,7 +56,7 @@ static void on_wait(pthread_cond_t *cond)
     add_waiter(me);
 }
 
-/* Of the caller, who has just let the GIL go: nobody can take it meanwhile. */
+/* Of the caller, which has just released the GIL: no thread can take it meanwhile. */
 static uint32_t read_stack(struct gs_frame *frames)
 {
     uintptr_t top = gs_frames_top(&watch.frames, gs_layout_holder(&watch.o.layout));

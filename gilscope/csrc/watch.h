@@ -1,6 +1,6 @@
-/* A watch: notices holds of the main interpreter's GIL that last long while somebody waits, and
- * says where they ended and who waited. Nothing is stamped, and nothing written, while nobody
- * waits.
+/* A watch: notices holds of the main interpreter's GIL that last long while another thread
+ * waits; records where they ended and which threads waited. Nothing is stamped, and nothing
+ * written, while no thread waits.
  *
  * Its hooks run with the GIL's mutex held, so what they know of the hold that is on needs no lock
  * of its own. What they find goes into a small array, which one thread of the program's own, the
@@ -17,14 +17,14 @@
 #include "frames.h"
 #include "layout.h"
 
-#define GS_WATCH_HOLDS   16 /* that nobody has taken yet */
+#define GS_WATCH_HOLDS   16 /* not yet taken by the watcher */
 #define GS_WATCH_FRAMES  64
 #define GS_WATCH_WAITERS 32
 
 struct gs_long_hold {
     uint64_t unix_ns; /* its end */
-    uint64_t held_ns; /* since somebody was first seen to wait for it */
-    uint64_t ident;   /* pthread_self() of who held it */
+    uint64_t held_ns; /* since a waiter was first seen */
+    uint64_t ident;   /* pthread_self() of the holder */
     uint32_t native_id, n_frames, n_waiters;
     uint64_t waiters[GS_WATCH_WAITERS]; /* pthread_self() of each, as many as there is room for */
     struct gs_frame frames[GS_WATCH_FRAMES]; /* innermost first; a reference to each code object */
@@ -32,13 +32,14 @@ struct gs_long_hold {
 
 struct gs_watch_options {
     struct gs_layout layout;
-    const struct gs_frames *frames; /* NULL: holds do not say where they ended */
+    const struct gs_frames *frames; /* NULL: holds have no stack */
     void (*pin)(void *object), (*unpin)(void *object);
     uint64_t over_ns; /* longer holds are noticed */
     uint64_t watcher; /* pthread_self() of one thread whose holds and waits are left out */
 };
 
-/* Gives back what nobody took of a watch that has ended. With the GIL, which it may let go. */
+/* Gives back the holds of an ended watch that were not taken. With the GIL, which it may release.
+ */
 void gs_watch_clear(void);
 
 /* Begins to watch; none is on, gs_slots_learn() has returned true, and the caller has not let the
@@ -46,7 +47,7 @@ void gs_watch_clear(void);
  * cannot be put in, and `why` says so. */
 uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why);
 
-/* Ends this watch, if it is on, and wakes its watcher, who may still take what is there. The caller
+/* Ends this watch, if it is on, and wakes its watcher, which may still take the holds. The caller
  * holds the GIL. */
 void gs_watch_end(uint32_t number);
 
@@ -61,7 +62,7 @@ bool gs_watch_is_on(uint32_t number);
 void gs_watch_await(uint32_t number, uint64_t not_before_ns);
 
 /* The watcher only, with the GIL. Copies the oldest hold that is there; its references then belong
- * to the caller. False: there is none, or another watch has begun. */
+ * to the caller. False if there is no hold, or another watch has begun. */
 bool gs_watch_take(uint32_t number, struct gs_long_hold *to);
 
 /* With the GIL. Long holds since the watch began, and those of them for which there was no room.

@@ -69,8 +69,8 @@ def collect(folder: Path) -> dict[str, Reached]:
     reached: dict[str, Reached] = defaultdict(Reached)
     for counts in sorted(folder.rglob("*.gcda")):
         command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", counts.name]
-        said = subprocess.run(command, cwd=counts.parent, capture_output=True, text=True, check=True).stdout
-        for report in filter(None, said.splitlines()):
+        output = subprocess.run(command, cwd=counts.parent, capture_output=True, text=True, check=True).stdout
+        for report in filter(None, output.splitlines()):
             for file in json.loads(report)["files"]:
                 if Path(counts.parent, file["file"]).resolve().parent == CORE:
                     add(reached[Path(file["file"]).name], file["lines"])

@@ -49,7 +49,7 @@ extern struct fake_interp fake_main;
 extern struct fake_interps fake_interps;
 #define fake_gil          (fake_main.own)
 #define fake_drop_request (fake_main.own.drop_request)
-/* Lets nobody take the GIL before who drops it waits for the switch: else that is a matter of luck.
+/* No thread takes the GIL before the one that drops it waits for the switch: else luck decides.
  * Set it while holding the GIL. */
 extern _Atomic bool fake_switch_slowly;
 

@@ -145,8 +145,8 @@ static void remember_slots(void)
 
 /* ---- what a history must be ---- */
 
-#define NOBODY  UINT32_MAX
-#define UNKNOWN (UINT32_MAX - 1) /* until the first transition of a GIL */
+#define NO_HOLDER UINT32_MAX
+#define UNKNOWN   (UINT32_MAX - 1) /* until the first transition of a GIL */
 
 /* Checks that what was recorded is a history that locks can have. Returns false where records were
  * lost. */
@@ -160,7 +160,7 @@ static bool check_history(void)
     memset(known, 0, sizeof known);
     memset(waiting, 0, sizeof waiting);
     for (uint32_t g = 0; g < GS_GILS; g++) {
-        gils[g].holder = g ? UNKNOWN : NOBODY;
+        gils[g].holder = g ? UNKNOWN : NO_HOLDER;
         gils[g].there = g == 0;
         gils[g].interpreter = 0;
     }
@@ -185,19 +185,19 @@ static bool check_history(void)
             *holder = UNKNOWN;
             break;
         case GS_GIL_END:
-            CHECK(*holder == NOBODY || *holder == UNKNOWN);
+            CHECK(*holder == NO_HOLDER || *holder == UNKNOWN);
             gils[e->gil].there = false;
             break;
         case GS_BEGIN:
         case GS_ACQUIRE:
-            CHECK(*holder == NOBODY || *holder == UNKNOWN);
+            CHECK(*holder == NO_HOLDER || *holder == UNKNOWN);
             *holder = e->thread;
             waiting[e->thread] = false;
             break;
         case GS_RELEASE:
         case GS_END:
             CHECK(*holder == e->thread || *holder == UNKNOWN);
-            *holder = NOBODY;
+            *holder = NO_HOLDER;
             break;
         case GS_REQUEST:
             CHECK(!waiting[e->thread]);

@@ -33,7 +33,7 @@ static void await_waiting(int n)
     }
 }
 
-/* Nobody who holds the mutex sees a thread that came to wait and is not counted. */
+/* A thread that holds the mutex sees every waiting thread counted. */
 static void every_waiter_is_counted(void)
 {
     size_t offset = gs_condition_learn();

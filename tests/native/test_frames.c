@@ -143,7 +143,7 @@ static void test_what_fits_is_proved(void)
     make_world();
     CHECK(prove());
     CHECK_EQUAL(found.type, (uintptr_t)&code_type);
-    known.caller = NULL; /* nobody called */
+    known.caller = NULL; /* no caller */
     put_pointer(frame, FRAME_PREVIOUS, NULL);
     CHECK(prove());
 }

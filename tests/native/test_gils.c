@@ -104,7 +104,7 @@ static void *use_it(void *interp)
     return NULL;
 }
 
-static void a_forced_switch_is_told_of_any_gil(void)
+static void a_forced_switch_is_recorded_for_any_gil(void)
 {
     pthread_t other;
     begin();
@@ -261,8 +261,8 @@ static void a_condition_where_a_gil_was_is_not_taken_for_it(void)
     CHECK_KINDS(2, GS_GIL, GS_ACQUIRE, GS_RELEASE, GS_GIL_END);
 }
 
-/* A list that cannot be read to its end says of nobody that he is gone. */
-static void nobody_is_gone_by_a_torn_list(void)
+/* A list that cannot be read to its end does not show that a GIL is gone. */
+static void a_torn_list_removes_no_gil(void)
 {
     begin();
     begin_and_use(&others[0]);
@@ -312,7 +312,7 @@ static void conditions_that_look_like_a_gil_s_are_not_taken_for_one(void)
 {
     pthread_t other;
     begin();
-    /* Right distance, all that a GIL is at that moment, but nobody's. */
+    /* Right distance, all that a GIL is at that moment, but no interpreter's. */
     stray = (struct fake_gil_state){.interval = 5000, .locked = -1};
     fake_cond_init(&stray.cond);
     fake_cond_init(&stray.switch_cond);
@@ -459,7 +459,7 @@ int main(void)
     RUN(every_gil_is_found_by_both_its_conditions_and_nothing_else_is);
     RUN(a_gil_is_announced_before_its_first_transition);
     RUN(one_that_shares_the_main_gil_has_no_number);
-    RUN(a_forced_switch_is_told_of_any_gil);
+    RUN(a_forced_switch_is_recorded_for_any_gil);
     RUN(a_gil_that_was_there_is_found);
     RUN(who_holds_one_when_the_trace_begins_is_told);
     RUN(a_gil_in_no_state_to_be_one_is_left_alone);
@@ -467,7 +467,7 @@ int main(void)
     RUN(a_number_is_free_again_once_its_interpreter_is_gone);
     RUN(a_new_interpreter_in_the_same_memory_is_another_one);
     RUN(a_condition_where_a_gil_was_is_not_taken_for_it);
-    RUN(nobody_is_gone_by_a_torn_list);
+    RUN(a_torn_list_removes_no_gil);
     RUN(what_finds_no_number_is_counted);
     RUN(conditions_that_look_like_a_gil_s_are_not_taken_for_one);
     RUN(traces_come_and_go_while_threads_of_all_gils_run);

@@ -171,7 +171,7 @@ static void *take_and_drop(void *unused)
     return unused;
 }
 
-static void a_forced_switch_is_told_step_by_step(void)
+static void a_forced_switch_is_recorded_step_by_step(void)
 {
     pthread_t other;
     fake_gil.interval = 1000;
@@ -228,7 +228,7 @@ static void a_changed_interval_is_seen_by_the_next_request(void)
     }
 }
 
-/* CPython asks the holder to let go only if nobody has let go meanwhile. */
+/* CPython asks the holder to let go only if no thread has let go meanwhile. */
 static void a_timeout_after_a_switch_is_no_drop_request(void)
 {
     pthread_t other;
@@ -290,9 +290,9 @@ static void each_wait_is_a_request_of_its_own(void)
     CHECK_EQUAL(count(GS_THREAD), 2);
 }
 
-/* Its wait began in a trace that is over: it must tell the next one anew, under a number of its
- * own. */
-static void a_wait_that_outlives_its_trace_is_told_to_the_next(void)
+/* Its wait began in a trace that is over: it is recorded again in the next one, under a number
+ * of its own. */
+static void a_wait_that_outlives_its_trace_is_recorded_in_the_next(void)
 {
     pthread_t other;
     fake_gil.interval = 1000;
@@ -318,7 +318,7 @@ static void a_wait_that_outlives_its_trace_is_told_to_the_next(void)
     fake_gil.interval = 5000;
 }
 
-/* ---- somebody else's hook ---- */
+/* ---- another tool's hook ---- */
 
 static int (*ours)(pthread_cond_t *);
 static _Atomic unsigned passed;
@@ -446,12 +446,12 @@ int main(void)
     RUN(nothing_is_recorded_before_or_after);
     RUN(without_recording_there_is_only_the_frame);
     RUN(the_sampler_is_nudged_as_the_ring_fills);
-    RUN(a_forced_switch_is_told_step_by_step);
+    RUN(a_forced_switch_is_recorded_step_by_step);
     RUN(a_changed_interval_is_seen_by_the_next_request);
     RUN(a_timeout_after_a_switch_is_no_drop_request);
     RUN(a_timeout_that_finds_the_gil_free_is_no_drop_request);
     RUN(each_wait_is_a_request_of_its_own);
-    RUN(a_wait_that_outlives_its_trace_is_told_to_the_next);
+    RUN(a_wait_that_outlives_its_trace_is_recorded_in_the_next);
     RUN(a_hook_put_over_ours_stays_and_goes_on_working);
     RUN(traces_come_and_go_while_threads_compete);
     RUN(a_forked_child_is_rid_of_the_hooks);

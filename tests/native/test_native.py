@@ -67,7 +67,7 @@ PROGRAMS = {
 
 @cache
 def compiler() -> str:
-    """Return the C compiler; skip where there is none, but fail under CI, where a skip would go unseen."""
+    """Return the C compiler; without one skip, but fail under CI, where a skip would go unseen."""
     for name in filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")):
         if shutil.which(name):
             return name

@@ -9,11 +9,11 @@
 
 static struct gs_ring ring;
 
-/* The kinds and arguments of what was told, without what a thread says of itself first. */
+/* The kinds and arguments of the reports, without the first records of a thread. */
 static struct {
     uint32_t kind, arg;
-} told[400];
-static size_t n_told;
+} reported[400];
+static size_t n_reported;
 
 static void begin(void)
 {
@@ -24,34 +24,34 @@ static void begin(void)
 static void end(void)
 {
     const struct gs_record *r;
-    n_told = 0;
+    n_reported = 0;
     for (size_t n; (n = gs_ring_peek(&ring, &r, SIZE_MAX)) > 0; gs_ring_take(&ring, n))
         for (size_t i = 0; i < n; i++) {
-            told[n_told].kind = r[i].word & 31;
-            told[n_told++].arg = (uint32_t)(r[i].word >> 32);
+            reported[n_reported].kind = r[i].word & 31;
+            reported[n_reported++].arg = (uint32_t)(r[i].word >> 32);
         }
     gs_ring_close(&ring);
-    CHECK_EQUAL(told[0].kind, GS_THREAD);
-    n_told -= 3;
-    memmove(told, told + 3, n_told * sizeof *told);
+    CHECK_EQUAL(reported[0].kind, GS_THREAD);
+    n_reported -= 3;
+    memmove(reported, reported + 3, n_reported * sizeof *reported);
 }
 
-/* Tells a mark and checks the name that arrives, with all that follows it up to a whole word. */
+/* Records a mark and checks the name that arrives, with all that follows it up to a whole word. */
 static void check_name(const char *name, size_t size, const char *expected, size_t expected_size)
 {
     char text[320] = {0};
     begin();
     gs_program_mark(name, size);
     end();
-    CHECK_EQUAL(told[0].kind, GS_MARK);
-    CHECK_EQUAL(told[0].arg, 0);
-    for (size_t i = 1; i < n_told; i++) {
-        CHECK_EQUAL(told[i].kind, GS_MARK_NAME);
-        memcpy(text + 4 * (i - 1), &told[i].arg, 4);
+    CHECK_EQUAL(reported[0].kind, GS_MARK);
+    CHECK_EQUAL(reported[0].arg, 0);
+    for (size_t i = 1; i < n_reported; i++) {
+        CHECK_EQUAL(reported[i].kind, GS_MARK_NAME);
+        memcpy(text + 4 * (i - 1), &reported[i].arg, 4);
     }
-    CHECK_EQUAL(n_told - 1, expected_size / 4 + 1);
+    CHECK_EQUAL(n_reported - 1, expected_size / 4 + 1);
     CHECK(memcmp(text, expected, expected_size) == 0);
-    for (size_t i = expected_size; i < 4 * (n_told - 1); i++)
+    for (size_t i = expected_size; i < 4 * (n_reported - 1); i++)
         CHECK_EQUAL(text[i], 0);
 }
 
@@ -92,13 +92,13 @@ static void regions(void)
     gs_program_region_end(first);
     end();
     CHECK(first != 0 && second != 0 && first != second);
-    CHECK_EQUAL(n_told, 5);
-    CHECK_EQUAL(told[0].kind, GS_REGION);
-    CHECK_EQUAL(told[0].arg, first);
-    CHECK_EQUAL(told[1].kind, GS_MARK_NAME);
-    CHECK_EQUAL(told[2].arg, second);
-    CHECK_EQUAL(told[4].kind, GS_REGION_END);
-    CHECK_EQUAL(told[4].arg, first);
+    CHECK_EQUAL(n_reported, 5);
+    CHECK_EQUAL(reported[0].kind, GS_REGION);
+    CHECK_EQUAL(reported[0].arg, first);
+    CHECK_EQUAL(reported[1].kind, GS_MARK_NAME);
+    CHECK_EQUAL(reported[2].arg, second);
+    CHECK_EQUAL(reported[4].kind, GS_REGION_END);
+    CHECK_EQUAL(reported[4].arg, first);
     begin();
     CHECK(gs_program_region("a", 1) > second);
     end();

@@ -64,7 +64,7 @@ static void a_watch_is_refused_whole_and_outlives_a_refused_trace(void)
     CHECK(gs_slots_learn(&layout, &calls, &why));
     asked = 0, allowed = 0, refused = 8;
     bool writable = gs_slots_watch(&why);
-    CHECK_EQUAL(writable, asked == 0); /* where pages are writable, nobody asks */
+    CHECK_EQUAL(writable, asked == 0); /* writable pages need no change of protection */
     if (!writable) {
         check_slots_untouched();
         CHECK(gs_slots_watch(&why));

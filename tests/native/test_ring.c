@@ -183,22 +183,22 @@ static void a_loss_that_finds_no_room_stays_counted(void)
 {
     const struct gs_record *r;
     open_ring();
-    gs_ring_tell_lost(&ring, 1);
+    gs_ring_put_lost(&ring, 1);
     CHECK_EQUAL(ring.head, 0);
     put_numbered(0, ROOM + 3);
-    gs_ring_tell_lost(&ring, 1);
+    gs_ring_put_lost(&ring, 1);
     CHECK_EQUAL(ring.lost, 3);
     CHECK_EQUAL(ring.head, ROOM);
     gs_ring_peek(&ring, &r, SIZE_MAX);
     gs_ring_take(&ring, ROOM);
-    gs_ring_tell_lost(&ring, 77);
+    gs_ring_put_lost(&ring, 77);
     CHECK_EQUAL(gs_ring_peek(&ring, &r, SIZE_MAX), 1);
     CHECK_EQUAL(kind_of(r), GS_LOST);
     CHECK_EQUAL(arg_of(r), 3);
     CHECK_EQUAL(stamp_of(r), 77);
     gs_ring_take(&ring, 1);
     ring.lost = UINT64_C(1) << 33;
-    gs_ring_tell_lost(&ring, 78);
+    gs_ring_put_lost(&ring, 78);
     CHECK_EQUAL(gs_ring_peek(&ring, &r, SIZE_MAX), 1);
     CHECK_EQUAL(arg_of(r), UINT32_MAX);
     gs_ring_close(&ring);
@@ -249,7 +249,7 @@ static void a_forked_child_has_nothing_in_it(void)
     if (child == 0) {
         const struct gs_record *r;
         bool empty = gs_ring_peek(&ring, &r, SLOTS) == 0;
-        put_numbered(100, 101); /* nor does it harm who comes too late to know */
+        put_numbered(100, 101); /* nor does it harm a thread that comes too late to know */
         gs_ring_close(&ring);
         _exit(!empty);
     }
@@ -276,13 +276,13 @@ static void closing_twice_is_harmless(void)
 static bool producers_wait;
 static _Atomic unsigned producing;
 
-/* Tells a torn record: no word but its own gives this stamp. */
+/* Detects a torn record: no word but its own gives this stamp. */
 static uint64_t mix(uint64_t word)
 {
     return (word * UINT64_C(0x9e3779b97f4a7c15)) & ~GS_STAMP_LAP;
 }
 
-/* Whoever finds it so leaves room for what the others have decided to put meanwhile. */
+/* A producer that finds it so leaves room for what the others are about to put. */
 static bool nearly_full(void)
 {
     return atomic_load(&ring.head) + PRODUCERS >= atomic_load(&ring.limit);
@@ -349,7 +349,7 @@ static struct tally race(bool wait, bool slow)
     for (unsigned i = 0; i < PRODUCERS; i++)
         pthread_join(threads[i], NULL);
     drain(&t);
-    gs_ring_tell_lost(&ring, 0);
+    gs_ring_put_lost(&ring, 0);
     drain(&t);
     CHECK_EQUAL(ring.tail, ring.head);
     gs_ring_close(&ring);

@@ -45,7 +45,7 @@ static struct world {
     unsigned n_cpu_looks, n_state_looks;
     uint64_t next_stamp; /* records are numbered */
     unsigned flushed_after_kept;
-    unsigned n_sites_told, sites_told_at[MOST_LOOKS]; /* how much was stored before */
+    unsigned n_sites_described, sites_described_at[MOST_LOOKS]; /* how much was stored before */
 } w;
 
 static void fake_gil(void *context, struct gs_gil_view *view)
@@ -103,7 +103,7 @@ static struct gs_clock_pair fake_clock(void *context)
 static void fake_sites(void *context)
 {
     CHECK(context == &w);
-    w.sites_told_at[w.n_sites_told++] = w.n_kept;
+    w.sites_described_at[w.n_sites_described++] = w.n_kept;
 }
 
 static void fake_append(void *context, const struct gs_look *look)
@@ -296,7 +296,7 @@ static void who_asks_has_all_so_far_flushed(void)
     make_world(4);
     w.during_wait = put_one_and_ask;
     gs_sampler_run(&sampler);
-    gs_sampler_await_flush(&flushes, asked_flush); /* would hang if nobody had told */
+    gs_sampler_await_flush(&flushes, asked_flush); /* would hang without a report */
     CHECK_EQUAL(flushes.done, asked_flush);
     CHECK_EQUAL(w.n_flushes, 3); /* at the beginning, when asked, and at the end */
     CHECK_EQUAL(w.flushed_at[1], START + 2 * PERIOD);
@@ -309,7 +309,7 @@ static void ask_last(void)
         asked_flush = gs_sampler_ask_flush(&sampler);
 }
 
-static void a_sampler_that_ends_leaves_nobody_waiting(void)
+static void a_sampler_that_ends_leaves_no_thread_waiting(void)
 {
     make_world(2);
     w.during_wait = ask_last;
@@ -362,7 +362,7 @@ static void ask_while_it_rests(void)
         asked_flush = gs_sampler_ask_flush(&sampler);
 }
 
-static void one_that_rests_stores_nothing_and_leaves_nobody_waiting(void)
+static void a_resting_sampler_stores_nothing_and_leaves_no_thread_waiting(void)
 {
     make_world(3);
     put(5);
@@ -375,7 +375,7 @@ static void one_that_rests_stores_nothing_and_leaves_nobody_waiting(void)
     CHECK_EQUAL(w.n_flushes, 0);
 }
 
-static void states_are_left_out_where_nobody_asked(void)
+static void states_are_left_out_where_not_wanted(void)
 {
     make_world(3);
     sampler.calls.states = NULL;
@@ -465,12 +465,12 @@ static void an_interval_is_not_older_than_the_records_beside_it(void)
     make_world(3);
     w.during_states = set_interval; /* after the tick's first look at the GIL */
     gs_sampler_run(&sampler);
-    unsigned told = 0;
+    unsigned n_stored = 0;
     for (unsigned i = 0; i < w.n_kept; i++) {
-        told += w.kept[i].n_records;
-        CHECK_EQUAL(w.kept[i].batch.interval_us, told ? 2000 : 5000);
+        n_stored += w.kept[i].n_records;
+        CHECK_EQUAL(w.kept[i].batch.interval_us, n_stored ? 2000 : 5000);
     }
-    CHECK_EQUAL(told, 1);
+    CHECK_EQUAL(n_stored, 1);
 }
 
 static void put_last(void)
@@ -507,7 +507,7 @@ static void overflow_at_the_end(void)
         put((1u << LOG2_SLOTS) - GS_RING_MARGIN + 9);
 }
 
-static void a_loss_that_no_later_record_told_is_told_at_the_end(void)
+static void a_loss_without_a_later_record_is_recorded_at_the_end(void)
 {
     make_world(2);
     w.during_wait = overflow_at_the_end;
@@ -544,13 +544,13 @@ static void a_bell_rung_before_is_heard(void)
     CHECK_EQUAL(bell, 0);
 }
 
-static _Atomic unsigned heard;
+static _Atomic unsigned n_wake_ups;
 
-static void *ring_each_time_it_was_heard(void *unused)
+static void *ring_after_each_wake_up(void *unused)
 {
     for (unsigned i = 0; i < 2000; i++) {
         gs_sampler_ring_bell(&bell);
-        while (heard == i)
+        while (n_wake_ups == i)
             sched_yield();
     }
     return unused;
@@ -560,10 +560,10 @@ static void *ring_each_time_it_was_heard(void *unused)
 static void no_ring_of_the_bell_is_lost(void)
 {
     pthread_t thread;
-    CHECK_EQUAL(pthread_create(&thread, NULL, ring_each_time_it_was_heard, NULL), 0);
+    CHECK_EQUAL(pthread_create(&thread, NULL, ring_after_each_wake_up, NULL), 0);
     for (unsigned i = 0; i < 2000; i++) {
         gs_sampler_wait(NULL, UINT64_C(1) << 61, &bell);
-        heard++;
+        n_wake_ups++;
     }
     pthread_join(thread, NULL);
 }
@@ -580,12 +580,12 @@ static void test_sites_are_described_before_the_batches_that_may_name_them(void)
     sampler.calls.sites = fake_sites;
     w.during_wait = put_some;
     gs_sampler_run(&sampler);
-    CHECK_EQUAL(w.n_sites_told, 4);
-    for (unsigned i = 0; i < w.n_sites_told; i++)
-        CHECK_EQUAL(w.kept[w.sites_told_at[i]].n_records, 3);
-    for (unsigned i = 0, told = 0; i < w.n_kept; i++)
+    CHECK_EQUAL(w.n_sites_described, 4);
+    for (unsigned i = 0; i < w.n_sites_described; i++)
+        CHECK_EQUAL(w.kept[w.sites_described_at[i]].n_records, 3);
+    for (unsigned i = 0, n_blocks = 0; i < w.n_kept; i++)
         if (w.kept[i].n_records)
-            CHECK_EQUAL(w.sites_told_at[told++], i);
+            CHECK_EQUAL(w.sites_described_at[n_blocks++], i);
 }
 
 int main(void)
@@ -599,16 +599,16 @@ int main(void)
     RUN(cpu_times_are_read_every_100_ms);
     RUN(what_was_gathered_is_flushed_every_50_ms);
     RUN(who_asks_has_all_so_far_flushed);
-    RUN(a_sampler_that_ends_leaves_nobody_waiting);
+    RUN(a_sampler_that_ends_leaves_no_thread_waiting);
     RUN(one_that_is_not_wanted_ends_by_itself);
-    RUN(one_that_rests_stores_nothing_and_leaves_nobody_waiting);
-    RUN(states_are_left_out_where_nobody_asked);
+    RUN(a_resting_sampler_stores_nothing_and_leaves_no_thread_waiting);
+    RUN(states_are_left_out_where_not_wanted);
     RUN(a_long_drain_makes_several_batches);
     RUN(a_drain_goes_on_over_the_end_of_the_ring);
     RUN(the_clock_is_read_after_the_records);
     RUN(an_interval_is_not_older_than_the_records_beside_it);
     RUN(the_end_drains_everything);
-    RUN(a_loss_that_no_later_record_told_is_told_at_the_end);
+    RUN(a_loss_without_a_later_record_is_recorded_at_the_end);
     RUN(waiting_for_the_past_returns_at_once);
     RUN(waiting_ends_on_time);
     RUN(a_bell_rung_before_is_heard);

@@ -1,5 +1,5 @@
-/* Sites with frames, code objects and strings made up here: what is found, kept, told, and given
- * back, and what happens when the room is full. */
+/* Sites with frames, code objects and strings made up here: what is found, kept, described, and
+ * given back, and what happens when the room is full. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -156,7 +156,7 @@ static void test_code_is_pinned_once_and_given_back(void)
     CHECK_EQUAL(g.refs, 1);
 }
 
-static void test_code_that_nobody_can_give_back_stays(void)
+static void test_code_that_cannot_be_given_back_stays(void)
 {
     begin();
     HERE(false, {&f, 0, 0});
@@ -278,7 +278,7 @@ static void fill_text(struct gs_code_text *to, size_t *size)
     static struct gs_sites_block *block;
     static _Alignas(8) char bytes[8192];
     block = (struct gs_sites_block *)bytes;
-    *size = gs_sites_tell(&sites, block, sizeof bytes);
+    *size = gs_sites_describe(&sites, block, sizeof bytes);
     const struct gs_code *code = (const struct gs_code *)(block + 1);
     const char *text = (const char *)(code + 1);
     while (code->number + 1 < block->codes) {
@@ -321,7 +321,7 @@ static void test_a_function_that_was_never_seen_may_be_gone(void)
     CHECK_EQUAL(f.refs, 1);
 }
 
-static void test_what_cannot_be_told_is_where_it_ended(void)
+static void test_an_unknown_site_is_where_the_hold_ended(void)
 {
     begin();
     ASK({&f, 2, 0}, {&g, 4, 0});
@@ -414,26 +414,26 @@ static void test_frames_that_are_no_code_cannot_fill_the_room(void)
     gs_sites_close(&sites, unpin);
 }
 
-/* ---- telling ---- */
+/* ---- describing ---- */
 
 static _Alignas(8) char block_bytes[8192];
 
-static struct gs_sites_block *tell(size_t most, size_t *size)
+static struct gs_sites_block *describe(size_t most, size_t *size)
 {
     struct gs_sites_block *block = (struct gs_sites_block *)block_bytes;
-    *size = gs_sites_tell(&sites, block, most);
+    *size = gs_sites_describe(&sites, block, most);
     CHECK_EQUAL(*size, block->size);
     return block;
 }
 
-static void test_each_code_and_site_is_told_once(void)
+static void test_each_code_and_site_is_described_once(void)
 {
     size_t size;
     begin();
-    tell(sizeof block_bytes, &size);
+    describe(sizeof block_bytes, &size);
     CHECK_EQUAL(size, 0);
     uint32_t site = HERE(false, {&f, 2, 0}, {&g, 4, 0});
-    struct gs_sites_block *block = tell(sizeof block_bytes, &size);
+    struct gs_sites_block *block = describe(sizeof block_bytes, &size);
     CHECK_EQUAL(block->codes, 2);
     CHECK_EQUAL(block->sites, 2);
     const struct gs_code *code = (const struct gs_code *)(block + 1);
@@ -443,15 +443,16 @@ static void test_each_code_and_site_is_told_once(void)
     CHECK_EQUAL(code->file, 7);
     CHECK_EQUAL(code->lines, 3);
     CHECK(memcmp(code + 1, "fprog.pyabc\0", 12) == 0);
-    const struct gs_site *told = (const struct gs_site *)((const char *)(block + 1) + size) - 2;
-    CHECK_EQUAL(told[0].site, GS_FIRST_SITE);
-    CHECK_EQUAL(told[1].site, site);
-    CHECK_EQUAL(told[1].parent, GS_FIRST_SITE);
-    CHECK_EQUAL(told[1].code, 1);
-    tell(sizeof block_bytes, &size);
+    const struct gs_site *described =
+        (const struct gs_site *)((const char *)(block + 1) + size) - 2;
+    CHECK_EQUAL(described[0].site, GS_FIRST_SITE);
+    CHECK_EQUAL(described[1].site, site);
+    CHECK_EQUAL(described[1].parent, GS_FIRST_SITE);
+    CHECK_EQUAL(described[1].code, 1);
+    describe(sizeof block_bytes, &size);
     CHECK_EQUAL(size, 0);
     HERE(false, {&f, 8, 0});
-    block = tell(sizeof block_bytes, &size);
+    block = describe(sizeof block_bytes, &size);
     CHECK_EQUAL(block->codes, 0);
     CHECK_EQUAL(block->sites, 1);
     gs_sites_close(&sites, unpin);
@@ -461,24 +462,24 @@ static void test_what_does_not_fit_one_block_goes_into_the_next(void)
 {
     static struct code many[50];
     size_t size;
-    unsigned codes = 0, told = 0, blocks = 0;
+    unsigned codes = 0, described = 0, blocks = 0;
     begin();
     for (int i = 0; i < 50; i++) {
         many[i] = f;
         here((struct part[]){{&many[i], 2, 0}}, 1, false);
     }
     for (;;) {
-        struct gs_sites_block *block = tell(sizeof(struct gs_sites_block) + 100, &size);
+        struct gs_sites_block *block = describe(sizeof(struct gs_sites_block) + 100, &size);
         if (!size)
             break;
         CHECK(size <= 100);
         CHECK(!block->sites || codes + block->codes == 50); /* no site before its code */
         codes += block->codes;
-        told += block->sites;
+        described += block->sites;
         blocks++;
     }
     CHECK_EQUAL(codes, 50);
-    CHECK_EQUAL(told, 50);
+    CHECK_EQUAL(described, 50);
     CHECK(blocks > 20);
     gs_sites_close(&sites, unpin);
 }
@@ -495,7 +496,7 @@ static void test_too_many_lines_are_left_out(void)
     big.lines = &long_table.head;
     begin();
     HERE(false, {&big, 2, 0});
-    struct gs_sites_block *block = tell(sizeof block_bytes, &size);
+    struct gs_sites_block *block = describe(sizeof block_bytes, &size);
     CHECK_EQUAL(block->codes, 1);
     CHECK_EQUAL(((const struct gs_code *)(block + 1))->lines, 0);
     gs_sites_close(&sites, unpin);
@@ -556,19 +557,19 @@ static void *find_many(void *unused)
     return unused;
 }
 
-static void test_the_sampler_tells_while_sites_are_found(void)
+static void test_the_sampler_describes_while_sites_are_found(void)
 {
     pthread_t finder;
     size_t size;
-    uint32_t told = 0;
+    uint32_t described = 0;
     begin();
     pthread_create(&finder, NULL, find_many, NULL);
-    while (told < 5000) {
-        struct gs_sites_block *block = tell(sizeof block_bytes, &size);
+    while (described < 5000) {
+        struct gs_sites_block *block = describe(sizeof block_bytes, &size);
         const struct gs_site *site =
             (const struct gs_site *)((const char *)(block + 1) + size) - block->sites;
-        for (uint32_t i = 0; i < block->sites; i++, told++) {
-            CHECK_EQUAL(site[i].site, told + GS_FIRST_SITE);
+        for (uint32_t i = 0; i < block->sites; i++, described++) {
+            CHECK_EQUAL(site[i].site, described + GS_FIRST_SITE);
             CHECK(site[i].parent < site[i].site && site[i].code < 2);
         }
     }
@@ -580,7 +581,7 @@ int main(void)
 {
     RUN(test_the_same_stack_has_the_same_site);
     RUN(test_code_is_pinned_once_and_given_back);
-    RUN(test_code_that_nobody_can_give_back_stays);
+    RUN(test_code_that_cannot_be_given_back_stays);
     RUN(test_frames_of_the_interpreter_are_left_out);
     RUN(test_no_frame_is_no_site);
     RUN(test_short_stacks_are_cut_and_say_so);
@@ -588,17 +589,17 @@ int main(void)
     RUN(test_who_kept_it_did_so_where_it_was_asked);
     RUN(test_a_function_that_was_seen_before_may_have_returned);
     RUN(test_a_function_that_was_never_seen_may_be_gone);
-    RUN(test_what_cannot_be_told_is_where_it_ended);
+    RUN(test_an_unknown_site_is_where_the_hold_ended);
     RUN(test_a_site_that_cannot_be_read_is_not_one_without_room);
     RUN(test_texts_that_find_no_room_are_left_out);
     RUN(test_when_sites_run_out_the_rest_is_counted);
     RUN(test_when_code_runs_out_the_rest_is_counted);
     RUN(test_frames_that_are_no_code_cannot_fill_the_room);
-    RUN(test_each_code_and_site_is_told_once);
+    RUN(test_each_code_and_site_is_described_once);
     RUN(test_what_does_not_fit_one_block_goes_into_the_next);
     RUN(test_too_many_lines_are_left_out);
     RUN(test_strings_of_each_kind_are_read_as_utf8);
     RUN(test_long_strings_are_cut_at_a_character);
-    RUN(test_the_sampler_tells_while_sites_are_found);
+    RUN(test_the_sampler_describes_while_sites_are_found);
     return check_done();
 }

@@ -1,4 +1,4 @@
-/* What the kernel tells of this process's threads: CPU times, and who waits for a (made up) GIL. */
+/* What the kernel shows of this process's threads: CPU times, and which wait for a made-up GIL. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -64,7 +64,7 @@ static void *block(void *arg)
     return NULL;
 }
 
-/* Reads what the kernel says of a thread until it sleeps in the system call it is bound for. */
+/* Reads the kernel's file on a thread until it sleeps in the system call it is bound for. */
 static void await_system_call(uint64_t native_id, long number)
 {
     char path[64], text[128];
@@ -147,7 +147,7 @@ static void only_who_sleeps_on_the_gil_waits(void)
     end_blocked();
 }
 
-static void nobody_runs_while_the_gil_is_free(void)
+static void no_thread_runs_while_the_gil_is_free(void)
 {
     start_blocked();
     gil = (struct gs_gil_view){.holder = (uintptr_t)&blocked[RUNNING].state, .locked = false};
@@ -166,9 +166,9 @@ static uint32_t state_of(size_t n, uint64_t native_id)
     return state;
 }
 
-/* Where waiters are counted, who is ready to run may be one; where none is counted, none is looked
- * for. */
-static void who_may_wait_is_told_where_waiters_are_counted(void)
+/* Where waiters are counted, a thread that is ready to run may be one; if no waiter is counted, no
+ * thread is looked at. */
+static void candidates_are_listed_where_waiters_are_counted(void)
 {
     start_blocked();
     layout.cond_waiters = 1;
@@ -218,7 +218,7 @@ static void nothing_is_looked_at_again_while_nothing_moves(void)
     end_blocked();
 }
 
-/* 3.15 and later say it themselves. */
+/* 3.15 and later keep it in the thread state. */
 static void the_interpreter_s_own_flag_is_believed(void)
 {
     unsigned before = open_descriptors();
@@ -279,7 +279,7 @@ static void *sleep_in_read(void *arg)
 
 /* Two threads whose files share one place of those that stay open must not be taken for each other.
  */
-static void many_threads_are_told_apart(void)
+static void many_threads_are_kept_apart(void)
 {
     enum { MANY = 150 };
     static pthread_t threads[MANY];
@@ -387,13 +387,13 @@ static void no_more_are_listed_than_asked_for(void)
 int main(void)
 {
     RUN(only_who_sleeps_on_the_gil_waits);
-    RUN(nobody_runs_while_the_gil_is_free);
-    RUN(who_may_wait_is_told_where_waiters_are_counted);
+    RUN(no_thread_runs_while_the_gil_is_free);
+    RUN(candidates_are_listed_where_waiters_are_counted);
     RUN(nothing_is_looked_at_again_while_nothing_moves);
     RUN(the_interpreter_s_own_flag_is_believed);
     RUN(threads_that_are_gone_are_off);
     RUN(no_descriptor_is_left_and_few_are_held);
-    RUN(many_threads_are_told_apart);
+    RUN(many_threads_are_kept_apart);
     RUN(a_thread_sees_its_own_waits);
     RUN(the_caller_s_cpu_time_lies_between_two_of_its_own_readings);
     RUN(every_thread_has_its_own_cpu_time);

@@ -1,5 +1,5 @@
-/* A watch in a GIL of the test's own: it tells of long holds that somebody waited for and of no
- * others, and gets on with traces. Built like test_probe.c. */
+/* A watch in a GIL of the test's own: it reports the long holds that a thread waited for and no
+ * others, and works beside traces. Built like test_hooks.c. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -42,7 +42,7 @@ static void check_counts(uint64_t seen, uint64_t dropped)
     CHECK_EQUAL(now_dropped, dropped);
 }
 
-static bool somebody_waits(void)
+static bool a_thread_waits(void)
 {
     return atomic_load(&gs_gate.held) != NULL;
 }
@@ -55,12 +55,12 @@ static void *take_and_drop(void *unused)
     return unused;
 }
 
-/* Another thread waits for the GIL; then this one keeps it for so long, and lets it go. */
+/* Another thread waits for the GIL; then this one keeps it for that long, and releases it. */
 static uint64_t keep_from_another(useconds_t us)
 {
     pthread_t other;
     CHECK_EQUAL(pthread_create(&other, NULL, take_and_drop, NULL), 0);
-    while (!somebody_waits())
+    while (!a_thread_waits())
         sched_yield();
     usleep(us);
     fake_drop(&me);
@@ -89,7 +89,7 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
 }
 
-static void a_long_hold_is_told_with_who_waited(void)
+static void a_long_hold_is_reported_with_its_waiters(void)
 {
     watch_over(OVER_NS);
     uint64_t from = now_ns(CLOCK_MONOTONIC);
@@ -108,7 +108,7 @@ static void without_a_waiter_nothing_is_looked_at(void)
     watch_over(1);
     usleep(LONG_US);
     release_and_retake();
-    CHECK(!somebody_waits());
+    CHECK(!a_thread_waits());
     check_counts(0, 0);
     gs_watch_end(watching);
 }
@@ -117,7 +117,7 @@ static void shorter_holds_are_not_told(void)
 {
     watch_over(UINT64_C(3600000000000));
     keep_from_another(LONG_US);
-    CHECK(!somebody_waits());
+    CHECK(!a_thread_waits());
     check_counts(0, 0);
     gs_watch_end(watching);
 }
@@ -160,7 +160,7 @@ static void holds_for_which_only_the_watcher_waits_are_not_told(void)
     begun = true;
     while (!fake_drop_request) /* its time has run out once */
         sched_yield();
-    CHECK(!somebody_waits());
+    CHECK(!a_thread_waits());
     fake_drop(&me);
     pthread_join(watcher, NULL);
     fake_take(&me);
@@ -230,7 +230,7 @@ static void check_watching(bool on)
         keep_from_another(0);
     } else {
         release_and_retake();
-        CHECK(!somebody_waits());
+        CHECK(!a_thread_waits());
     }
     gs_watch_counts(watching, &after, &dropped);
     CHECK_EQUAL(after - before, on);
@@ -402,7 +402,7 @@ int main(void)
     prepare();
     CHECK(gs_slots_learn(&layout, &calls, &why));
     remember_slots();
-    RUN(a_long_hold_is_told_with_who_waited);
+    RUN(a_long_hold_is_reported_with_its_waiters);
     RUN(without_a_waiter_nothing_is_looked_at);
     RUN(shorter_holds_are_not_told);
     RUN(what_finds_no_room_is_counted);
