@@ -24,7 +24,7 @@ static struct {
     struct gs_flushes flushes;
     pthread_t thread;
     bool apart;   /* the thread has a table of descriptors of its own */
-    sem_t opened; /* then the next two say how it went */
+    sem_t opened; /* then the next two hold the result */
     int error;
     const char *what;
 } now;

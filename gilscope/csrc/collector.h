@@ -22,7 +22,7 @@ struct gs_collection {
 };
 
 /* Returns when the spool has its header and the thread ticks, or 0 and what could not be done: then
- * an errno, `what` says of which file, and nothing is left behind. With the GIL or without. */
+ * an errno, `what` names the file, and nothing is left behind. With the GIL or without. */
 int gs_collector_start(const struct gs_collection *c, const char **what);
 
 /* The result. */

@@ -102,8 +102,8 @@ void gs_frames_glimpse(const struct gs_frames *f, uintptr_t tstate, struct gs_gl
 bool gs_frames_still(const struct gs_frames *f, const struct gs_seen *seen);
 
 /* Among `n` frames that a thread has, the innermost first, finds the innermost that was seen when
- * it was glimpsed. Returns whether there is one; then `*own` and `*seen` say which. For the thread
- * itself, when it has let the GIL go. */
+ * it was glimpsed. Returns whether there is one; then `*own` and `*seen` are its positions. For the
+ * thread itself, when it has let the GIL go. */
 bool gs_frames_meet(const struct gs_glimpse *glimpse, const struct gs_frame *frames, size_t n,
                     size_t *own, uint32_t *seen);
 
@@ -115,7 +115,7 @@ size_t gs_frames_size(const struct gs_frames *f, uintptr_t code);
  * line. */
 bool gs_frames_is_code(const struct gs_frames *f, uintptr_t code);
 
-/* What a code object says, for as long as it lives: it never changes. Any thread. */
+/* The texts of a code object, valid as long as it lives: they never change. Any thread. */
 struct gs_code_text {
     uint32_t first_line;
     struct gs_text lines; /* co_linetable, where it stands */

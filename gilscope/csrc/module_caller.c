@@ -84,7 +84,7 @@ bool gs_caller_know(struct gs_caller *c, struct gs_why *why)
     if (know_caller(c))
         return true;
     PyErr_Clear(); /* such as for a file name that is not text: the rest can be recorded */
-    return gs_refuse(why, "Python does not say where it is called");
+    return gs_refuse(why, "Python does not report the calling frame");
 }
 
 void gs_caller_pin(void *object)

@@ -44,7 +44,7 @@ void gs_watch_clear(void);
 
 /* Begins to watch; none is on, gs_slots_learn() has returned true, and the caller has not let the
  * GIL go since. Returns the number of the watch, which no other of this process has; 0: hooks
- * cannot be put in, and `why` says so. */
+ * cannot be put in, and `why` has the reason. */
 uint32_t gs_watch_begin(const struct gs_watch_options *o, struct gs_why *why);
 
 /* Ends this watch, if it is on, and wakes its watcher, which may still take the holds. The caller
@@ -57,8 +57,8 @@ void gs_watch_abandon(void);
 /* True until this watch has ended; 0: of any. With the GIL the answer stays true. */
 bool gs_watch_is_on(uint32_t number);
 
-/* The watcher only, without the GIL. Waits until there is something to take, and the monotonic
- * clock says `not_before_ns`, or the watch has ended. */
+/* The watcher only, without the GIL. Waits until there is something to take and the monotonic
+ * clock has reached `not_before_ns`, or the watch has ended. */
 void gs_watch_await(uint32_t number, uint64_t not_before_ns);
 
 /* The watcher only, with the GIL. Copies the oldest hold that is there; its references then belong

@@ -1,4 +1,4 @@
-/* One bug of each kind that the sanitizers are there for: shows that they would say so. */
+/* One bug of each kind that the sanitizers are there for: shows that they would report it. */
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 Usage: ``LD_PRELOAD=<the sanitizer's library> python tests/native/stress.py KIND [ROUNDS]``, where KIND is the
 sanitizer that ``gilscope._core`` must have been built with (``address``, ``thread``), or ``none``.
 
-Nothing but the core and the standard library takes part: what the sanitizer says is about the core.
+Nothing but the core and the standard library takes part: each report of the sanitizer is about the core.
 """
 
 import itertools

@@ -1,5 +1,5 @@
 /* The reader of Python frames against an interpreter made up here, laid out as 3.12 is: what it
- * accepts, and every way it says no. */
+ * accepts, and every way it refuses. */
 #define _GNU_SOURCE
 #include "check.h"
 

@@ -1,5 +1,5 @@
 /* The reader of the interpreter against interpreters made up here: what it accepts, and every way
- * it says no.
+ * it refuses.
  *
  * With an argument the program exports its `_PyRuntime`; test_native.py also links it without. */
 #define _GNU_SOURCE
@@ -113,7 +113,7 @@ static void check_refused(const char *expected, const char *found)
     struct gs_layout l;
     CHECK(!prove_as(HEX(v->minor), &l));
     if (!strstr(why.text, expected) || !strstr(why.text, found)) {
-        fprintf(stderr, "3.%u: \"%s\" does not say \"%s\" and \"%s\"\n", v->minor, why.text,
+        fprintf(stderr, "3.%u: \"%s\" does not contain \"%s\" and \"%s\"\n", v->minor, why.text,
                 expected, found);
         exit(1);
     }

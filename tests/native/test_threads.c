@@ -188,7 +188,8 @@ static void candidates_are_listed_where_waiters_are_counted(void)
     end_blocked();
 }
 
-/* The threads are gone from the list, and still known: holder and counts say that nothing moved. */
+/* The threads are gone from the list, and still known: holder and counts show that nothing moved.
+ */
 static void nothing_is_looked_at_again_while_nothing_moves(void)
 {
     start_blocked();

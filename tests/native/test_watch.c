@@ -280,7 +280,7 @@ static void a_watch_and_a_trace_begin_and_end_in_any_order(void)
     }
 }
 
-/* Of another interpreter's layout, say: nothing is learnt anew while hooks are in. */
+/* For example of another interpreter's layout: nothing is learnt anew while hooks are in. */
 static void with_hooks_in_conditions_elsewhere_are_refused_too(void)
 {
     struct gs_layout wrong = layout;
