@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,16 +15,6 @@ from gilscope.convert.folder import open_tables
 from gilscope.errors import OptionError
 from gilscope.tables import schema
 from gilscope.tables.stored import Tables
-
-_NEEDED = {
-    "threads": ("thread",),
-    "intervals": ("thread", "state", "start_ns", "duration_ns"),
-    "handoffs": ("from_thread", "to_thread", "release_ns", "acquire_ns"),
-    "switch_intervals": ("time_ns", "interval_ns"),
-    "samples": ("time_ns",),
-    "marks": ("thread", "name", "start_ns"),
-    "sites": ("site", "function"),
-}
 
 
 @runtime_checkable
@@ -72,7 +61,7 @@ def _name_of(table: AnyTable) -> str:
 
 
 def _typed(name: str, table: AnyTable) -> pa.Table:
-    """Return a table with the schema's columns; missing ones are null, a missing interpreter is 0."""
+    """Return a table with the columns of the schema; missing ones have their default."""
     if not isinstance(table, pa.Table | pd.DataFrame):
         raise OptionError(f"expected an Arrow table or DataFrame {name!r}, got {type(table).__name__}")
     try:
@@ -83,7 +72,7 @@ def _typed(name: str, table: AnyTable) -> pa.Table:
         raise OptionError(
             f"expected the table {name!r} with columns {_columns(name)}, got others: {error}"
         ) from error
-    missing = [c for c in _NEEDED[name] if c not in table.column_names or typed[c].null_count]
+    missing = [c for c in schema.DECLARED[name].needed if typed[c].null_count or c not in table.column_names]
     if missing:
         raise OptionError(f"expected a value in each row of {name!r} for {', '.join(missing)}")
     return typed
@@ -95,13 +84,11 @@ def _columns(name: str) -> str:
 
 def _cast(name: str, table: pa.Table) -> pa.Table:
     columns = []
-    for field in schema.TABLES[name]:
-        if field.name in table.column_names:
-            columns.append(table[field.name].cast(field.type))
-        elif field.name == "interpreter":
-            columns.append(pa.array(np.zeros(table.num_rows, np.int32)))
+    for column_name, column in schema.DECLARED[name].columns.items():
+        if column_name in table.column_names:
+            columns.append(table[column_name].cast(column.type))
         else:
-            columns.append(pa.nulls(table.num_rows, field.type))
+            columns.append(pa.repeat(pa.scalar(column.default, column.type), table.num_rows))
     return pa.Table.from_arrays(columns, schema=schema.TABLES[name])
 
 

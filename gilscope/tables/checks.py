@@ -1,12 +1,12 @@
-"""What a trace that somebody else made must fulfil before anybody computes on it.
+"""Checks the tables and the metadata of a trace from an unknown source before they are used.
 
-The helpers rely on it: a thread's number is a position, a time can be added to another. What is merely
-nonsense, such as two threads that hold the GIL at once, harms nobody and is not looked for.
+The helpers rely on them: a thread's number is a position, and two times can be added. Rows that merely
+contradict one another, such as two threads that hold the GIL at once, do no harm and are not looked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -15,108 +15,78 @@ import pyarrow.compute as pc
 from gilscope.tables import schema
 from gilscope.tables.arrays import numpy_of
 from gilscope.tables.metadata import is_required, keys
+from gilscope.tables.schema import Column, Kind
 
 LATEST_NS = 1 << 60
 """36 years: no trace is longer, so that two times can be added."""
 MOST_NS = 1 << 62
 """All intervals together are shorter, so that they can be added up."""
-LARGEST_ID = (1 << 31) - 1
-"""Of an interpreter: they are not used again."""
-
-_NEVER_NULL = {
-    "threads": ("thread",),
-    "intervals": ("thread", "interpreter", "state", "start_ns", "duration_ns"),
-    "handoffs": ("interpreter", "from_thread", "to_thread", "release_ns", "acquire_ns"),
-    "switch_intervals": ("time_ns", "interval_ns"),
-    "samples": ("time_ns",),
-    "marks": ("thread", "start_ns", "complete"),
-    "sites": ("site", "function"),
-}
 MOST_PIDS = 1 << 22
 """Of Linux, on 64 bits."""
 
-_WORDS = {"state": schema.STATES, "release": schema.RELEASES, "source": schema.SOURCES}
-INSTANTS = (
-    "first_ns",
-    "last_ns",
-    "start_ns",
-    "request_ns",
-    "drop_request_ns",
-    "release_ns",
-    "acquire_ns",
-    "time_ns",
-)
-_IN_ORDER = ("samples", "switch_intervals")
 
-
-def check_rows(
-    name: str, rows: pa.Table | pa.RecordBatch, n_threads: int, n_sites: int, length_ns: int
-) -> None:
-    """Look at each value of a table, or of a part of one.
+def check_rows(name: str, rows: pa.Table | pa.RecordBatch, n_rows: Mapping[str, int], length_ns: int) -> None:
+    """Check each value of a table, or of a part of one, against the declaration of its column.
 
     Args:
         name: a key of `gilscope.tables.schema.TABLES`.
         rows: with the columns of that table.
-        n_threads: rows of the table ``threads``.
-        n_sites: rows of the table ``sites``.
+        n_rows: how many rows the tables have that this one refers to.
         length_ns: how long the trace is.
 
     Raises:
-        ValueError: a value is none that a trace can have.
-        pyarrow.ArrowException: the buffers of a column do not fit one another.
+        ValueError: if a value is out of range.
+        pyarrow.ArrowException: if the buffers of a column do not fit one another.
     """
     rows.validate(full=True)
-    for field in schema.TABLES[name]:
-        column = rows.column(field.name)
-        if column.null_count and field.name in _NEVER_NULL[name]:
-            raise ValueError(f"column {field.name!r}: expected a value in each row, found nulls")
-        if pa.types.is_dictionary(field.type):
-            _check_words(field.name, column)
-        elif pa.types.is_integer(field.type):
-            _check_numbers(field.name, column, _most(field.name, n_threads, n_sites, length_ns))
+    for column_name, column in schema.DECLARED[name].columns.items():
+        values = rows.column(column_name)
+        if values.null_count and not column.null:
+            raise ValueError(f"column {column_name!r}: expected a value in each row, found nulls")
+        if column.kind is Kind.WORD:
+            _check_words(column_name, values, column.words)
+        elif pa.types.is_integer(column.type):
+            _check_numbers(column_name, values, _most(column, n_rows, length_ns))
     if name == "intervals":
         _check_intervals(rows, length_ns)
 
 
 def check_table(name: str, table: pa.Table) -> None:
-    """Look at how the rows of a whole table follow one another.
+    """Check how the rows of a whole table follow one another.
 
     Raises:
-        ValueError: threads or sites are not numbered from 0, a site is called by itself or a later one, or
+        ValueError: if threads or sites are not numbered from 0, a site is called by itself or a later one, or
             rows are not in order of time.
     """
-    numbered = {"threads": "thread", "sites": "site"}.get(name)
+    numbered, ordered = schema.DECLARED[name].numbered, schema.DECLARED[name].ordered
     if numbered and table[numbered].to_pylist() != list(range(table.num_rows)):
         raise ValueError(f"column {numbered!r}: expected 0, 1, 2 and so on")
     if name == "sites" and pc.any(pc.greater_equal(table["parent"], table["site"])).as_py():
         raise ValueError("column 'parent': expected an earlier site")
-    if name in _IN_ORDER:
-        times = numpy_of(table["time_ns"])
+    if ordered:
+        times = numpy_of(table[ordered])
         if (times[1:] < times[:-1]).any():
-            raise ValueError("column 'time_ns': expected times that never decrease")
+            raise ValueError(f"column {ordered!r}: expected times that never decrease")
 
 
-def _check_words(name: str, column: pa.ChunkedArray | pa.DictionaryArray) -> None:
-    allowed = {*_WORDS[name]}
-    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+def _check_words(name: str, values: pa.ChunkedArray | pa.DictionaryArray, allowed: tuple[str, ...]) -> None:
+    for chunk in values.chunks if isinstance(values, pa.ChunkedArray) else [values]:
         found = {*chunk.dictionary.to_pylist()}
-        if not found <= allowed:
-            raise ValueError(f"column {name!r}: expected {', '.join(_WORDS[name])}, found {found - allowed}")
+        if not found <= {*allowed}:
+            raise ValueError(f"column {name!r}: expected {', '.join(allowed)}, found {found - {*allowed}}")
 
 
-def _most(name: str, n_threads: int, n_sites: int, length_ns: int) -> int:
+def _most(column: Column, n_rows: Mapping[str, int], length_ns: int) -> int:
     """Return the largest number that a column can hold."""
-    if name.endswith("thread"):
-        return n_threads - 1
-    if name in ("site", "parent"):
-        return n_sites - 1
-    if name in INSTANTS:
+    if column.of:
+        return n_rows[column.of] - 1
+    if column.kind is Kind.INSTANT:
         return length_ns
-    return {"interpreter": LARGEST_ID, "ident": (1 << 64) - 1}.get(name, MOST_NS)
+    return MOST_NS if column.most is None else column.most
 
 
-def _check_numbers(name: str, column: pa.ChunkedArray | pa.Array, most: int) -> None:
-    found = pc.min_max(column).as_py()
+def _check_numbers(name: str, values: pa.ChunkedArray | pa.Array, most: int) -> None:
+    found = pc.min_max(values).as_py()
     if found["min"] is not None and not (found["min"] >= 0 and found["max"] <= most):
         value = found["min"] if found["min"] < 0 else found["max"]
         raise ValueError(f"column {name!r}: expected values from 0 to {most}, found {value}")
@@ -195,7 +165,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
 
 
 def check_metadata(metadata: dict[str, Any], *, whole: bool) -> None:
-    """Look at each value of a trace's metadata that anything relies on; others may be what they are.
+    """Check each value of a trace's metadata that is used; other keys may have any value.
 
     Args:
         metadata: the content of ``metadata.json``.
@@ -212,8 +182,8 @@ def check_metadata(metadata: dict[str, Any], *, whole: bool) -> None:
             raise ValueError(f"key {key.name!r}: expected {expected}, found {metadata[key.name]!r:.60}")
     missing = [
         f"{name}.arrow"
-        for name in schema.TABLES
-        if whole and name not in schema.LATER and f"{name}.arrow" not in metadata["files"]
+        for name, table in schema.DECLARED.items()
+        if whole and table.since == 1 and f"{name}.arrow" not in metadata["files"]
     ]
     if missing:
         raise ValueError(f"key 'files': expected {', '.join(missing)} in it")

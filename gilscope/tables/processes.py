@@ -37,7 +37,7 @@ def joined(name: str, recordings: Sequence[Tables]) -> pa.Table:
 
     parts = []
     for i, recording in enumerate(recordings):
-        rows = _shifted(recording.table(name), begins_ns(recordings[0], recording))
+        rows = _shifted(name, recording.table(name), begins_ns(recordings[0], recording))
         for column, value in (("process", i), ("pid", recording.metadata.get("pid"))):
             rows = rows.add_column(0, pa.field(column, pa.int32()), _repeated(value, rows.num_rows))
         parts.append(rows)
@@ -53,15 +53,15 @@ def _repeated(value: int | None, times: int) -> pa.Array:
     return pa.nulls(times, pa.int32()) if value is None else column(np.full(times, value), pa.int32())
 
 
-def _shifted(table: pa.Table, by_ns: int) -> pa.Table:
+def _shifted(name: str, table: pa.Table, by_ns: int) -> pa.Table:
     import pyarrow.compute as pc
 
     from gilscope.tables.arrays import scalar
-    from gilscope.tables.checks import INSTANTS
+    from gilscope.tables.schema import DECLARED, Kind
 
-    for i, field in enumerate(table.schema):
-        if field.name in INSTANTS and by_ns:
-            table = table.set_column(i, field, pc.add(table[field.name], scalar(by_ns)))
+    for column_name in DECLARED[name].names(Kind.INSTANT) if by_ns else ():
+        i = table.schema.get_field_index(column_name)
+        table = table.set_column(i, table.field(i), pc.add(table[i], scalar(by_ns)))
     return table
 
 
@@ -94,7 +94,7 @@ def folder_name(row: dict[str, Any]) -> str:
 
 
 def script(argv: list[str] | None) -> str:
-    """Return what a process was told to run, without its arguments."""
+    """Return the program that a process runs, without its arguments."""
     words = argv or [""]
     return " ".join(words[:2]) if words[0] in ("-c", "-m") else _last(words[0])
 

@@ -125,12 +125,13 @@ class Tables:
         return table
 
     def _check_rows(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
-        from gilscope.tables import checks
+        from gilscope.tables import checks, schema
 
-        n_threads = len(rows if name == "threads" else self.threads)
-        n_sites = len(rows) if name == "sites" else len(self.sites) if name == "intervals" else 0
-        length_ns = self.metadata.get("duration_ns", checks.LATEST_NS)
-        checks.check_rows(name, rows, n_threads, n_sites, length_ns)
+        n_rows = {
+            other: len(rows if other == name else self.table(other))
+            for other in schema.DECLARED[name].refers_to
+        }
+        checks.check_rows(name, rows, n_rows, self.metadata.get("duration_ns", checks.LATEST_NS))
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield a table's record batches one after the other, never holding the whole table.
@@ -138,8 +139,10 @@ class Tables:
         Raises:
             TraceFormatError: the file is missing, damaged, or has other columns.
         """
-        small = name == "threads" or self._is_later(name)
-        if self.folder is None or name in self._tables or small:
+        from gilscope.tables import schema
+
+        whole = schema.DECLARED[name].numbered is not None  # its rows refer to rows of other batches
+        if self.folder is None or name in self._tables or whole or self._is_later(name):
             yield from self.table(name).to_batches()
             return
         with self._guard(name, lambda: self._open(name)) as reader:
@@ -179,7 +182,7 @@ class Tables:
         with open_regular(path) as file:
             self._check(path, file)
             reader = open_batches(file)
-        if not reader.schema.equals(schema.TABLES[name]) and not reader.schema.equals(schema.first(name)):
+        if not any(reader.schema.equals(version) for version in schema.versions(name)):
             raise TraceFormatError(
                 f"{path}: expected the columns {schema.TABLES[name].names} of gilscope's table "
                 f"{name!r}, found {reader.schema.names}; the file belongs to another program or version"

@@ -38,7 +38,7 @@ def with_column(name: str, column: str, values: list[object]) -> f.Files:
 
 @pytest.mark.parametrize("compression", ["lz4", "zstd"])
 def test_a_bomb_is_not_unpacked(load, compression):
-    zeros = pa.table([pa.array(np.zeros(1 << 23, np.int64))] * 4, schema=schema.SAMPLES)
+    zeros = pa.table([pa.array(np.zeros(1 << 23, np.int64))] * 4, schema=schema.TABLES["samples"])
     bomb = arrow(zeros, compression)
     assert len(bomb) < zeros.nbytes / 100
     before = pa.total_allocated_bytes()
@@ -158,7 +158,7 @@ def test_a_file_of_another_size_is_not_read(tmp_path):
 def test_a_compressed_table_that_says_so_late_is_found(tmp_path):
     """Not the first batch but the last is compressed."""
     plain, packed = io.BytesIO(), io.BytesIO()
-    table = pa.table([pa.array(range(1000), pa.int64())] * 4, schema=schema.SAMPLES)
+    table = pa.table([pa.array(range(1000), pa.int64())] * 4, schema=schema.TABLES["samples"])
     for out, compression in ((plain, None), (packed, "zstd")):
         with pa.ipc.new_stream(
             out, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)

@@ -67,7 +67,7 @@ def changing_interval() -> Trace:
 
 def child(pid: int, argv: list[str], begins_ms: int, held_ms: int) -> Tables:
     """Return the trace of a child process that lasts 100 ms."""
-    threads = pa.Table.from_pylist([{"thread": 0, "run_ns": held_ms * MS}], schema=schema.THREADS)
+    threads = pa.Table.from_pylist([{"thread": 0, "run_ns": held_ms * MS}], schema=schema.TABLES["threads"])
     metadata = {"pid": pid, "ppid": 10, "argv": argv, "start_monotonic_ns": begins_ms * MS, "complete": True}
     home = PurePath("run.gilscope", "children", str(pid))
     return Tables(

@@ -281,7 +281,7 @@ def test_the_page_shows_how_much_was_lost():
     tables = {
         "threads": t.threads,
         "intervals": t.intervals,
-        "samples": pa.Table.from_pylist(samples, schema=schema.SAMPLES),
+        "samples": pa.Table.from_pylist(samples, schema=schema.TABLES["samples"]),
     }
     page = Page(html.render(Tables(None, t.metadata, tables)))
 
@@ -302,7 +302,7 @@ def test_each_of_several_gils_has_a_line():
     rows = [(0, "run", 0, 60 * MS, "open"), (1, "run", 0, 25 * MS, "voluntary")]
     t = made([*rows, (0, "wait", 90 * MS, 10 * MS, None)])
     gils = pa.array([0, 3, 0], pa.int32())
-    intervals = t.intervals.set_column(1, schema.INTERVALS.field("interpreter"), gils)
+    intervals = t.intervals.set_column(1, schema.TABLES["intervals"].field("interpreter"), gils)
     page = Page(html.render(Tables(None, t.metadata, {"threads": t.threads, "intervals": intervals})))
 
     head, *lines = page.table("interpreter", "held")
@@ -344,7 +344,9 @@ class Child(Tables):
     def __init__(self, pid, argv, begins_ms=0, held_ms=0, lasts_ms=100, complete=True):
         t = made([(0, "run", 0, held_ms * MS, "open")], duration_ms=lasts_ms, pid=pid, argv=argv)
         begins = {"start_monotonic_ns": t.metadata["start_monotonic_ns"] + begins_ms * MS}
-        threads = pa.Table.from_pylist([{"thread": 0, "run_ns": held_ms * MS}], schema=schema.THREADS)
+        threads = pa.Table.from_pylist(
+            [{"thread": 0, "run_ns": held_ms * MS}], schema=schema.TABLES["threads"]
+        )
         home = PurePath("run.gilscope", "children", str(pid))
         super().__init__(None, t.metadata | begins | {"complete": complete}, {"threads": threads}, home=home)
 

@@ -285,7 +285,7 @@ def old(tmp_path):
 def test_a_trace_from_before_has_no_marks(old, tmp_path):
     t = gilscope.load(old)
 
-    assert t.marks.equals(schema.MARKS.empty_table())
+    assert t.marks.equals(schema.TABLES["marks"].empty_table())
     assert list(t.batches("marks")) == []
     assert len(gilscope.analysis.threads(t)) == 1
     assert t.report()

@@ -200,7 +200,10 @@ def test_bars_end_where_the_timeline_does():
 def test_lives_are_drawn_in_the_color_of_off():
     t = a_turn()
     rows = [{"thread": 0, "name": "a", "first_ns": 0, "last_ns": 90 * MS}, {"thread": 1, "name": "b"}]
-    tables = {"threads": pa.Table.from_pylist(rows, schema=schema.THREADS), "intervals": t.intervals}
+    tables = {
+        "threads": pa.Table.from_pylist(rows, schema=schema.TABLES["threads"]),
+        "intervals": t.intervals,
+    }
     (life,) = by_gid(plots.timeline(Tables(None, t.metadata, tables)), "life")
 
     assert to_hex(life.get_colors()[0]) == plots.OFF_COLOR.lower()

@@ -57,10 +57,10 @@ def recording(
     columns = list(zip(*rows, strict=True)) or [()] * 5
     thread, state, start, duration, release = columns
     content = [thread, [0] * len(thread), state, start, duration, release, [None] * len(thread)]
-    fields = zip(content, schema.INTERVALS.types, strict=True)
-    table = pa.table([pa.array(values, kind) for values, kind in fields], schema=schema.INTERVALS)
+    fields = zip(content, schema.TABLES["intervals"].types, strict=True)
+    table = pa.table([pa.array(values, kind) for values, kind in fields], schema=schema.TABLES["intervals"])
     if batch is not None:
-        table = pa.Table.from_batches(table.to_batches(max_chunksize=batch), schema.INTERVALS)
+        table = pa.Table.from_batches(table.to_batches(max_chunksize=batch), schema.TABLES["intervals"])
     head = {"pid": PID, "start_monotonic_ns": ZERO_NS, "argv": ["prog.py"], **metadata}
     return Tables(None, head, {"intervals": table, "threads": threads(names)})
 
@@ -68,7 +68,7 @@ def recording(
 def threads(names: Sequence[str | None]) -> pa.Table:
     """Build a threads table with these names."""
     rows = [{"thread": i, "native_id": PID + i, "name": name} for i, name in enumerate(names)]
-    return pa.Table.from_pylist(rows, schema=schema.THREADS)
+    return pa.Table.from_pylist(rows, schema=schema.TABLES["threads"])
 
 
 def written(recording: Tables, target: Path, **how: Any) -> bytes:

@@ -69,7 +69,7 @@ def test_a_change_of_the_switch_interval_is_an_instant_on_its_threads_lane(targe
         | {"file": 'a "b".py', "line": 3},
         {"time_ns": 1_000_000, "interval_ns": 7_000_000, "previous_ns": 500_000, "source": "observed"},
     ]
-    table = pa.Table.from_pylist(rows, schema=schema.SWITCH_INTERVALS)
+    table = pa.Table.from_pylist(rows, schema=schema.TABLES["switch_intervals"])
     recording._tables["switch_intervals"] = table
     events = timelines.events(written(recording, target))
     marks = [event for event in events if event["ph"] == "i"]
@@ -88,7 +88,7 @@ def test_thread_numbers_out_of_range_are_refused(target: Path, thread: int) -> N
         export(recording, target)
     region = [{"thread": thread, "name": "f", "start_ns": 0, "duration_ns": 1, "complete": True}]
     recording = timelines.recording(ROWS)
-    recording._tables["marks"] = pa.Table.from_pylist(region, schema=schema.MARKS)
+    recording._tables["marks"] = pa.Table.from_pylist(region, schema=schema.TABLES["marks"])
     with pytest.raises(TraceFormatError, match="table 'marks': thread numbers"):
         export(recording, target)
     assert not target.exists()
@@ -104,5 +104,5 @@ def test_the_largest_thread_number_has_a_lane(target: Path) -> None:
 def test_a_thread_without_a_native_id(target: Path) -> None:
     recording = timelines.recording(ROWS)
     row = [{"thread": 0, "name": "MainThread"}]
-    recording._tables["threads"] = pa.Table.from_pylist(row, schema=schema.THREADS)
+    recording._tables["threads"] = pa.Table.from_pylist(row, schema=schema.TABLES["threads"])
     assert "GIL MainThread" in timelines.lane_names(written(recording, target)).values()
