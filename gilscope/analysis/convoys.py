@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gilscope.analysis.gils import VOLUNTARY, Gil, Spans, Threads
+from gilscope.analysis.gils import Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, observe
+from gilscope.tables.rows import VOLUNTARY
 from gilscope.tables.spans import Int, Mask, by_thread
 
 PAID = (0.5, 2.5)

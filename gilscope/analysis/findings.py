@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis.convoys import convoys
-from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.holds import unresponsive
 from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.analysis.jain import jains_index
@@ -19,6 +18,7 @@ from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.overhead import overhead
 from gilscope.analysis.places import Places, labelled, places
 from gilscope.analysis.threads import threads
+from gilscope.tables.rows import NO_SITE
 from gilscope.tables.spans import group_sums
 from gilscope.units import duration, percent, printable
 

@@ -9,18 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gilscope.tables.rows import NO_SITE
 from gilscope.tables.spans import Coverage, Int, Mask, is_sorted, union
 
-NO_TIME = -1
-"""Stands for null in arrays of times."""
-NO_SITE = -1
-"""Stands for null in arrays of sites."""
 DEFAULT_INTERVAL_NS = 5_000_000
 """CPython's own switch interval, in nanoseconds."""
 MOST_CELLS = 25_000_000
 """A helper refuses to make a table with more cells of 8 bytes than this: 200 MB."""
-RUN, WAIT = 0, 1
-FORCED, VOLUNTARY, OPEN = 0, 1, 2
 
 Threads = npt.NDArray[np.integer[Any]]
 """Thread numbers."""

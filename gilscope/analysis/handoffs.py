@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gilscope.analysis.gils import NO_TIME
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import observe
+from gilscope.tables.rows import NO_TIME
 from gilscope.tables.spans import Int
 
 _TIMES = ("request_ns", "drop_request_ns", "release_ns", "acquire_ns")

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
-from gilscope.analysis.gils import MOST_CELLS, NO_SITE, NO_TIME, OPEN, Gil, Spans, Threads
+from gilscope.analysis.gils import MOST_CELLS, Gil, Spans, Threads
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.places import Places, labelled, places
 from gilscope.errors import OptionError
+from gilscope.tables.rows import NO_SITE, NO_TIME, OPEN
 from gilscope.tables.schema import RELEASES
 from gilscope.tables.spans import Int, group_sums, longest_first, overlaps
 

@@ -16,21 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from gilscope.analysis.gils import (
-    DEFAULT_INTERVAL_NS,
-    NO_SITE,
-    NO_SPANS,
-    NO_TIME,
-    RUN,
-    WAIT,
-    Gil,
-    Spans,
-    Threads,
-    by_start,
-    concatenated,
-)
+from gilscope.analysis.gils import DEFAULT_INTERVAL_NS, NO_SPANS, Gil, Spans, Threads, by_start, concatenated
 from gilscope.analysis.inputs import AnyTrace, as_tables
 from gilscope.tables import schema
+from gilscope.tables.rows import NO_SITE, NO_TIME, RUN, WAIT
 from gilscope.tables.spans import Coverage, Int, Mask, by_thread
 from gilscope.tables.stored import Tables
 

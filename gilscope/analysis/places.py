@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from gilscope.analysis.gils import NO_SITE
 from gilscope.analysis.observed import ObservedTrace
 from gilscope.errors import OptionError
+from gilscope.tables.rows import NO_SITE
 from gilscope.tables.spans import Int
 from gilscope.units import short_path
 

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gilscope.analysis.estimates import Sampling
-from gilscope.analysis.gils import NO_TIME, Spans, Threads
+from gilscope.analysis.gils import Spans, Threads
 from gilscope.analysis.observed import ObservedTrace
 from gilscope.errors import OptionError
+from gilscope.tables.rows import NO_TIME
 from gilscope.tables.spans import Coverage, Int, Mask, by_thread, union
 
 _MOST_NAMES = 20

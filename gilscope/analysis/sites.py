@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gilscope.analysis.gils import FORCED, NO_SITE, NO_TIME, VOLUNTARY, Gil
+from gilscope.analysis.gils import Gil
 from gilscope.analysis.holds import overruns, unresponsive
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.places import By, Frame, labelled, places
+from gilscope.tables.rows import FORCED, NO_SITE, NO_TIME, VOLUNTARY
 from gilscope.tables.spans import Int, Mask, group_quantiles, group_sums, overlaps
 
 _SUMS = ("held_ns", "holds", "longest_ns", "forced", "voluntary", "inflicted_ns", "overhead_ns")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gilscope.analysis.gils import FORCED, NO_TIME, Gil
+from gilscope.analysis.gils import Gil
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.errors import OptionError
+from gilscope.tables.rows import FORCED, NO_TIME
 from gilscope.tables.spans import Floats, Int, Mask
 
 LADDER = (0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from gilscope.analysis import estimates
-from gilscope.analysis.gils import FORCED, Spans, concatenated
+from gilscope.analysis.gils import Spans, concatenated
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, observe
 from gilscope.analysis.regionclock import RegionClock
+from gilscope.tables.rows import FORCED
 from gilscope.tables.spans import Floats, Int, group_quantiles, group_sums
 
 _QUANTILES = {"wait_p50_ns": 0.5, "wait_p90_ns": 0.9, "wait_p99_ns": 0.99, "wait_max_ns": 1.0}

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from gilscope.convert import spool
 from gilscope.convert.directory import Directory
@@ -266,28 +265,24 @@ class Conversion:
     def _write_threads(self) -> None:
         threads = self._directory.threads
         idents = [t.ident for t in threads]
-        cpus = [t.cpu_last_ns for t in threads]
-        spent = [
-            min(max((last or 0) - t.cpu_first_ns, 0), spool.LATEST)
-            for last, t in zip(cpus, threads, strict=True)
-        ]
+
+        def numbers(attribute: str) -> Int:
+            return np.array([getattr(t, attribute) for t in threads], np.int64)
+
         self.writer.write(
             "threads",
-            [
-                np.arange(len(threads)),
-                np.array([t.native_id for t in threads], np.int64),
-                column(
-                    np.array([i or 0 for i in idents], np.uint64),
-                    pa.uint64(),
-                    np.array([i is None for i in idents], np.bool_),
-                ),
-                strings([t.label for t in threads]),
-                np.array([t.interpreter for t in threads], np.int32),
-                np.array([t.native_id == self._reader.header.pid for t in threads], np.bool_),
-                np.array([t.first_ns for t in threads], np.int64),
-                np.array([t.last_ns for t in threads], np.int64),
-                np.array([t.run_ns for t in threads], np.int64),
-                np.array([t.wait_ns for t in threads], np.int64),
-                column(np.array(spent, np.int64), pa.int64(), np.array([c is None for c in cpus], np.bool_)),
-            ],
+            thread=np.arange(len(threads)),
+            native_id=numbers("native_id"),
+            ident=column(
+                np.array([i or 0 for i in idents], np.uint64),
+                null=np.array([i is None for i in idents], np.bool_),
+            ),
+            name=strings([t.label for t in threads]),
+            interpreter=numbers("interpreter"),
+            is_main=numbers("native_id") == self._reader.header.pid,
+            first_ns=numbers("first_ns"),
+            last_ns=numbers("last_ns"),
+            run_ns=numbers("run_ns"),
+            wait_ns=numbers("wait_ns"),
+            cpu_ns=numbers("cpu_ns"),
         )

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from gilscope.convert import spool
 from gilscope.errors import TraceFormatError
+from gilscope.tables.rows import NO_TIME
 
 MOST_THREADS = 1 << 20
 """As many as a record can tell apart."""
@@ -31,6 +32,13 @@ class Thread:
     wait_ns: int = 0
     cpu_first_ns: int = 0
     cpu_last_ns: int | None = None
+
+    @property
+    def cpu_ns(self) -> int:
+        """The CPU time in the trace; `NO_TIME` if it was never read."""
+        if self.cpu_last_ns is None:
+            return NO_TIME
+        return min(max(self.cpu_last_ns - self.cpu_first_ns, 0), spool.LATEST)
 
     @property
     def label(self) -> str:

@@ -14,6 +14,8 @@ from gilscope.convert.sites import LastReleases, Sites
 from gilscope.convert.spool import Batch
 from gilscope.convert.transitions import Transitions
 from gilscope.convert.writer import Rows
+from gilscope.tables.rows import NO_SITE, RUN, WAIT, Handoffs, Intervals, by_start
+from gilscope.tables.spans import by_thread
 
 Int = npt.NDArray[np.int64]
 
@@ -31,7 +33,7 @@ class Exact:
         self._sites = sites
         self._last_releases = LastReleases()
         self._stories = {0: Story(0)}  # by the number of the GIL
-        self._done: list[tuple[int, tr.Folded]] = []  # of this chunk
+        self._done: list[tr.Folded] = []  # of this chunk
         self._all_along: list[tuple[int, Hold, int]] = []  # interpreter, hold, its end
         self._ended = False
         self._last_ns = 0
@@ -61,7 +63,7 @@ class Exact:
         stop = int(ends[0]) if len(ends) else len(kind)
         mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | (kind >= spool.GIL))
         mine = mine[: np.searchsorted(mine, stop)]
-        t = Transitions(kind[mine], thread[mine], time[mine], np.full(len(mine), tr.NO_SITE, np.int32))
+        t = Transitions(kind[mine], thread[mine], time[mine], np.full(len(mine), NO_SITE, np.int32))
         if len(t):
             self._locate(t, gil[mine], arg[mine])
             self._tell(t, gil[mine], arg[mine])
@@ -128,7 +130,7 @@ class Exact:
 
     def _keep(self, story: Story, folded: tr.Folded) -> None:
         if story.interpreter is not None:
-            self._done.append((story.interpreter, folded))
+            self._done.append(folded)
 
     def _note_last(self, thread: npt.NDArray[np.int32], time: Int) -> None:
         last = np.full(len(self._directory.threads), -1, np.int64)
@@ -138,9 +140,9 @@ class Exact:
 
     def _write(self) -> None:
         if self._done:
-            intervals, of_interval, handoffs, of_handoff = tr.of_all(self._done)
-            self._rows.intervals(intervals, of_interval)
-            self._rows.handoffs(handoffs, of_handoff, exact=True)
+            intervals, handoffs = tr.of_all(self._done)
+            self._rows.intervals(intervals)
+            self._rows.handoffs(handoffs)
         self._done.clear()
 
     def end(self, time_ns: int) -> None:
@@ -160,7 +162,7 @@ class Exact:
         for interpreter, hold, end_ns in self._all_along:
             thread = self._directory.number_of_silent(hold.native_id, hold.start_ns, interpreter)
             self._directory.threads[thread].last_ns = end_ns
-            self._rows.intervals(tr.one_run(thread, hold.start_ns, end_ns), interpreter)
+            self._rows.intervals(tr.one_run(thread, hold.start_ns, end_ns, interpreter))
 
 
 class Sampled:
@@ -237,7 +239,7 @@ class Sampled:
         edge: Int,
         switched: npt.NDArray[np.bool_],
     ) -> None:
-        order = np.argsort(thread, kind="stable")
+        order = by_thread(thread)
         tick, thread, runs = tick[order], thread[order], runs[order]
         begins = np.ones(len(tick), np.bool_)
         # The GIL's own counter moved: the same holder let it go and took it back in between.
@@ -251,7 +253,7 @@ class Sampled:
         ends[:-1] = begins[1:]
         first, last = np.flatnonzero(begins), np.flatnonzero(ends)
         thread, start, end = thread[first], edge[tick[first]], edge[tick[last] + 1]
-        state = np.where(runs[first], tr.RUN, tr.WAIT).astype(np.int8)
+        state = np.where(runs[first], RUN, WAIT).astype(np.int8)
         self._resume(thread, state, start, int(edge[0]), let_go=bool(switched[0]))
         goes_on = end == edge[-1]
         self._open = {
@@ -274,7 +276,7 @@ class Sampled:
         ended = self._open
         for i in np.flatnonzero(start == at).tolist():
             what, since = ended.get(int(thread[i]), (-1, 0))
-            if what == state[i] and not (let_go and what == tr.RUN):
+            if what == state[i] and not (let_go and what == RUN):
                 start[i] = since
                 del ended[int(thread[i])]
         self._close(ended, at)
@@ -289,9 +291,8 @@ class Sampled:
         self, thread: npt.NDArray[np.int32], state: npt.NDArray[np.int8], start: Int, end: Int
     ) -> None:
         # Why a hold ended is not seen by sampling.
-        release = np.full(len(thread), tr.NO_RELEASE, np.int8)
-        site = np.full(len(thread), tr.NO_SITE, np.int32)
-        self._rows.intervals(tr.in_order(tr.Intervals(thread, state, start, end - start, release, site)))
+        rows = Intervals.of(interpreter=0, thread=thread, state=state, start=start, end=end)
+        self._rows.intervals(by_start(rows))
 
     def _handoffs(
         self, tick: Int, thread: npt.NDArray[np.int32], runs: npt.NDArray[np.bool_], edge: Int
@@ -303,19 +304,15 @@ class Sampled:
         waiting = np.concatenate(([self._waiters], waiters))[at]
         changed = (before != holder) & (before >= 0)
         time = edge[at[changed]]
-        unknown = np.full(len(time), tr.NO_TIME, np.int64)
         self._rows.handoffs(
-            tr.Handoffs(
-                from_thread=before[changed].astype(np.int32),
+            Handoffs.of(
+                interpreter=0,
+                from_thread=before[changed],
                 to_thread=holder[changed],
-                request=unknown,
-                drop_request=unknown,
                 release=time,
                 acquire=time,
-                forced=np.zeros(len(time), np.bool_),
-                waiters=waiting[changed].astype(np.int32),
-            ),
-            exact=False,
+                waiters=waiting[changed],
+            )
         )
         if len(holder):
             self._holder = int(holder[-1])

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from gilscope.convert import transitions as tr
 from gilscope.convert.spool import ACQUIRE, RELEASE, REQUEST
 from gilscope.convert.transitions import Transitions
+from gilscope.tables.rows import NO_SITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Story:
             self.interpreter = interpreter_of(int(arg[says[0]])) if len(says) else None
         if self.held:
             self._let_go(t)
-        return self._keep(tr.fold(self._carry.then(t)))
+        return self._keep(tr.fold(self._carry.then(t), self.interpreter or 0))
 
     def _let_go(self, t: Transitions) -> None:
         """Find the end of the hold that was on when the trace began.
@@ -60,14 +61,15 @@ class Story:
         first = int(own[0])
         if self.held and t.kind[first] == RELEASE:
             begin = np.array([self.held.start_ns], np.int64)
-            nowhere = np.array([tr.NO_SITE], np.int32)
+            nowhere = np.array([NO_SITE], np.int32)
             acquire = Transitions(np.array([ACQUIRE], np.uint8), t.thread[first : first + 1], begin, nowhere)
             self._carry = acquire.then(self._carry)
         self.held = None
 
     def finish(self, time_ns: int | None = None) -> tr.Folded:
         """Return rows for what is open: it ends at this time, or with the last transition of this GIL."""
-        return self._keep(tr.finish(self._carry, self._last_ns if time_ns is None else time_ns))
+        end_ns = self._last_ns if time_ns is None else time_ns
+        return self._keep(tr.finish(self._carry, end_ns, self.interpreter or 0))
 
     def _keep(self, folded: tr.Folded) -> tr.Folded:
         self._carry = folded.carry

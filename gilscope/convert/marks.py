@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from gilscope.convert import spool
 from gilscope.convert.directory import Directory
 from gilscope.convert.texts import NO_TEXTS, Texts
 from gilscope.convert.writer import Writer
-from gilscope.tables.arrays import column
+from gilscope.tables.rows import NO_TIME
+from gilscope.tables.spans import by_thread
 
 Int = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
@@ -111,7 +111,7 @@ class Marks:
     def _begun(self, records: Rows, holes: Int) -> tuple[Rows, Texts]:
         """Return marks and regions whose names are as whole as they will get; keep the records of others."""
         records = np.concatenate((self._told, records))
-        records = records[np.argsort(records["thread"], kind="stable")]
+        records = records[by_thread(records["thread"])]
         begins = records["kind"] != spool.MARK_NAME
         at = np.flatnonzero(begins)
         owner = np.cumsum(begins) - 1
@@ -170,9 +170,14 @@ class Marks:
         order = order[self._over["thread"][order] != _UNKNOWN]
         rows = self._over[order]
         if len(rows):
-            duration = column(rows["end"] - rows["start"], pa.int64(), ~rows["region"])
-            names = self._over_names[order].column()
-            self._writer.write("marks", [rows["thread"], names, rows["start"], duration, rows["complete"]])
+            self._writer.write(
+                "marks",
+                thread=rows["thread"],
+                name=self._over_names[order].column(),
+                start_ns=rows["start"],
+                duration_ns=np.where(rows["region"], rows["end"] - rows["start"], NO_TIME),
+                complete=rows["complete"],
+            )
         self._over, self._over_names = self._over[:0], NO_TEXTS
 
     def close(self, end_ns: int) -> None:

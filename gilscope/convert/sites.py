@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from gilscope.convert.spool import ACQUIRE, CODE, RELEASE, REQUEST, SITE, Described
-from gilscope.convert.transitions import NO_SITE, Transitions
+from gilscope.convert.transitions import Transitions
 from gilscope.convert.writer import Writer
 from gilscope.errors import TraceFormatError
-from gilscope.tables.arrays import column, strings
+from gilscope.tables.arrays import strings
+from gilscope.tables.rows import NO_SITE, NULL
+from gilscope.tables.spans import by_thread
 
 Int = npt.NDArray[np.int64]
 
@@ -93,20 +94,16 @@ class Sites:
             return
         sites = np.concatenate(self._sites)
         codes = [self._codes[i] for i in sites["code"].tolist()]
-        line = np.concatenate(([0], self._lines(sites)))
+        line = self._lines(sites)
         parent = np.concatenate(([NO_SITE], sites["parent"].astype(np.int64) - _CUT))
-        outside = np.zeros(len(parent), np.bool_)
-        outside[0] = True
         self._writer.write(
             "sites",
-            [
-                np.arange(len(parent)),
-                column(parent, pa.int32(), parent < 0),
-                strings([NOT_KEPT, *(code.function for code in codes)]),
-                strings(["", *(code.file for code in codes)], outside),
-                column(line, pa.int32(), line <= 0),
-                column(np.array([0, *(code.first_line for code in codes)]), pa.int32(), outside),
-            ],
+            site=np.arange(len(parent)),
+            parent=parent,
+            function=strings([NOT_KEPT, *(code.function for code in codes)]),
+            file=strings(["", *(code.file for code in codes)], np.arange(len(parent)) == 0),
+            line=np.concatenate(([NULL], np.where(line > 0, line, NULL))),
+            first_line=np.array([NULL, *(code.first_line for code in codes)]),
         )
 
     def _lines(self, sites: npt.NDArray[np.void]) -> Int:
@@ -141,7 +138,7 @@ class LastReleases:
         grown = int(t.thread.max(initial=-1)) + 1 - len(self._site)
         self._site = np.concatenate((self._site, np.full(max(grown, 0), NO_SITE, np.int32)))
         told = np.flatnonzero((t.kind == RELEASE) | (t.kind == REQUEST) | (t.kind == ACQUIRE))
-        told = told[np.argsort(t.thread[told], kind="stable")]
+        told = told[by_thread(t.thread[told])]
         thread = t.thread[told]
         releases = (t.kind[told] == RELEASE) & (t.site[told] != NO_SITE)
         # In each thread's own stretch, the position of the last release so far.

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from gilscope.convert import spool
 from gilscope.convert.directory import LONGEST_NAME
 from gilscope.convert.writer import Writer
-from gilscope.tables import schema
-from gilscope.tables.arrays import coded, column, strings
+from gilscope.tables.arrays import strings
+from gilscope.tables.rows import NULL
+from gilscope.tables.schema import SOURCES
 
 Int = npt.NDArray[np.int64]
 
-START, ARGUMENT, CALL, OBSERVED = range(4)
+START, ARGUMENT, CALL, OBSERVED = range(len(SOURCES))
 """Positions in `gilscope.tables.schema.SOURCES`."""
 
 _LAST_LINE = (1 << 31) - 1
@@ -137,21 +137,18 @@ class SwitchIntervals:
         rows, self._rows = self._rows[:n], self._rows[n:]
         if not rows:
             return
-        thread = np.array([r.thread for r in rows], np.int32)
-        previous = np.array([-1 if r.previous_us is None else r.previous_us for r in rows], np.int64)
-        line = np.array([r.line for r in rows], np.int32)
         unknown = np.array([r.source != CALL for r in rows], np.bool_)
         self._writer.write(
             "switch_intervals",
-            [
-                np.array([r.time_ns for r in rows], np.int64),
-                np.array([r.interval_us for r in rows], np.int64) * 1000,
-                column(previous * 1000, pa.int64(), previous < 0),
-                column(thread, pa.int32(), thread < 0),
-                coded(np.array([r.source for r in rows], np.int8), schema.SOURCES),
-                strings([r.file.rstrip(b"\0").decode("utf-8", "replace") for r in rows], unknown),
-                column(line, pa.int32(), unknown),
-            ],
+            time_ns=np.array([r.time_ns for r in rows], np.int64),
+            interval_ns=np.array([r.interval_us * 1000 for r in rows], np.int64),
+            previous_ns=np.array(
+                [NULL if r.previous_us is None else r.previous_us * 1000 for r in rows], np.int64
+            ),
+            thread=np.array([r.thread for r in rows], np.int32),
+            source=np.array([r.source for r in rows], np.int8),
+            file=strings([r.file.rstrip(b"\0").decode("utf-8", "replace") for r in rows], unknown),
+            line=np.where(unknown, NULL, [r.line for r in rows]),
         )
 
     def close(self) -> None:

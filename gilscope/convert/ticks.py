@@ -103,7 +103,8 @@ class Ticks:
     def _write(self, n: int) -> None:
         if n == 0:
             return
-        rest = np.array(self._rows[:n], np.int64).T
-        self._writer.write("samples", [np.array(self._times[:n], np.int64), *rest])
+        late, switches, dropped = np.array(self._rows[:n], np.int64).T
+        times = np.array(self._times[:n], np.int64)
+        self._writer.write("samples", time_ns=times, late_ns=late, switches=switches, dropped=dropped)
         self._written_until = self._times[n - 1]
         del self._times[:n], self._rows[:n]

@@ -5,22 +5,29 @@ carried as transitions again and stands before the next chunk, so that no functi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gilscope.convert.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
+from gilscope.convert import spool
+from gilscope.convert.spool import ACQUIRE, DROP_REQUEST, RELEASE, REQUEST
+from gilscope.tables.rows import (
+    FORCED,
+    NO_RELEASE,
+    NO_TIME,
+    OPEN,
+    RUN,
+    VOLUNTARY,
+    WAIT,
+    Handoffs,
+    Intervals,
+    by_start,
+    concatenated,
+)
+from gilscope.tables.spans import by_thread
 
 Int = npt.NDArray[np.int64]
-
-RUN, WAIT = 0, 1
-RELEASE_FORCED, RELEASE_VOLUNTARY, RELEASE_OPEN, NO_RELEASE = 0, 1, 2, -1
-NO_TIME = -1
-"""Stands for null in the time columns of `Handoffs`."""
-NO_SITE = -1
-"""Stands for null in the column ``site``."""
 
 
 @dataclass(slots=True)
@@ -64,32 +71,6 @@ class Transitions:
 
 
 @dataclass(slots=True)
-class Intervals:
-    """Rows of the table ``intervals``; ``state`` and ``release`` are codes of this module."""
-
-    thread: npt.NDArray[np.int32]
-    state: npt.NDArray[np.int8]
-    start: Int
-    duration: Int
-    release: npt.NDArray[np.int8]
-    site: npt.NDArray[np.int32]
-
-
-@dataclass(slots=True)
-class Handoffs:
-    """Rows of the table ``handoffs``; `NO_TIME` stands for null."""
-
-    from_thread: npt.NDArray[np.int32]
-    to_thread: npt.NDArray[np.int32]
-    request: Int
-    drop_request: Int
-    release: Int
-    acquire: Int
-    forced: npt.NDArray[np.bool_]
-    waiters: npt.NDArray[np.int32]
-
-
-@dataclass(slots=True)
 class Folded:
     """What a chunk gave, what it leaves for the next one, and how many transitions made no sense."""
 
@@ -106,10 +87,7 @@ def _before(counted: npt.NDArray[np.bool_]) -> Int:
 
 def _by_thread(t: Transitions, which: Int) -> Int:
     """Sort positions by thread, keeping their order within a thread."""
-    threads = t.thread[which]
-    if len(threads) and threads.max() < 1 << 16:
-        threads = threads.astype(np.uint16)  # NumPy sorts 16 bits by radix: five times faster
-    return which[np.argsort(threads, kind="stable")]
+    return which[by_thread(t.thread[which])]
 
 
 def _pair_waits(t: Transitions) -> tuple[Int, Int]:
@@ -175,16 +153,17 @@ def _forced(t: Transitions, h: _Holds) -> npt.NDArray[np.bool_]:
     not, but the request itself has been seen.
     """
     asked = _before(t.kind == DROP_REQUEST)
-    waited = _before(t.kind == FORCED)
+    waited = _before(t.kind == spool.FORCED)
     end = np.minimum(h.next_acquire, len(t))
     return (asked[h.release] > asked[h.acquire]) | (waited[end] > waited[h.release])
 
 
-def fold(t: Transitions) -> Folded:
+def fold(t: Transitions, interpreter: int = 0) -> Folded:
     """Turn a chunk into rows, up to its last acquire; the rest is carried.
 
     Args:
         t: what the chunk before carried, and the transitions of this one behind it.
+        interpreter: id of the interpreter whose GIL it is.
     """
     acquires = np.flatnonzero(t.kind == ACQUIRE)
     cut = int(acquires[-1]) if len(acquires) else 0
@@ -192,132 +171,111 @@ def fold(t: Transitions) -> Folded:
     h = _holds(t)
     forced = _forced(t, h)
     done = h.release < cut
-    runs = Intervals(
+    runs = Intervals.of(
+        interpreter=interpreter,
+        state=RUN,
         thread=t.thread[h.acquire[done]],
-        state=np.full(int(done.sum()), RUN, np.int8),
         start=t.time[h.acquire[done]],
-        duration=t.time[h.release[done]] - t.time[h.acquire[done]],
-        release=np.where(forced[done], RELEASE_FORCED, RELEASE_VOLUNTARY).astype(np.int8),
+        end=t.time[h.release[done]],
+        release=np.where(forced[done], FORCED, VOLUNTARY),
         site=t.site[h.release[done]],
     )
     took = np.flatnonzero(request_of >= 0)
     asked = request_of[took]
-    waits = Intervals(
+    waits = Intervals.of(
+        interpreter=interpreter,
+        state=WAIT,
         thread=t.thread[took],
-        state=np.full(len(took), WAIT, np.int8),
         start=t.time[asked],
-        duration=t.time[took] - t.time[asked],
-        release=np.full(len(took), NO_RELEASE, np.int8),
+        end=t.time[took],
         site=t.site[asked],
     )
     earlier = open_requests[open_requests < cut]
     carry = t[earlier].then(t[cut:]) if len(earlier) else t[cut:]
     illegal = int(np.count_nonzero(h.illegal <= cut))
-    return Folded(_merge(runs, waits), _handoffs(t, h, forced, request_of), carry, illegal)
+    handoffs = _handoffs(t, h, forced, request_of, interpreter)
+    return Folded(by_start(concatenated((runs, waits))), handoffs, carry, illegal)
 
 
-def _handoffs(t: Transitions, h: _Holds, forced: npt.NDArray[np.bool_], request_of: Int) -> Handoffs:
+def _handoffs(
+    t: Transitions, h: _Holds, forced: npt.NDArray[np.bool_], request_of: Int, interpreter: int
+) -> Handoffs:
     changed = np.flatnonzero(h.next_acquire < len(t))
     changed = changed[t.thread[h.release[changed]] != t.thread[h.next_acquire[changed]]]
-    took, let_go = h.next_acquire[changed], h.release[changed]
+    took, released = h.next_acquire[changed], h.release[changed]
     asked = request_of[took]
     waiting = _before(t.kind == REQUEST) - _before(request_of >= 0)
-    return Handoffs(
-        from_thread=t.thread[let_go],
+    return Handoffs.of(
+        interpreter=interpreter,
+        from_thread=t.thread[released],
         to_thread=t.thread[took],
         request=np.where(asked >= 0, t.time[asked], NO_TIME),
         drop_request=_first_drop_request(t, t.thread[took], h.acquire[changed], took),
-        release=t.time[let_go],
+        release=t.time[released],
         acquire=t.time[took],
+        gap=t.time[took] - t.time[released],
         forced=forced[changed],
-        waiters=waiting[let_go].astype(np.int32),
+        waiters=waiting[released],
     )
 
 
-def finish(t: Transitions, end: int) -> Folded:
+def finish(t: Transitions, end: int, interpreter: int = 0) -> Folded:
     """Turn what the last chunk carried into rows: holds and waits still open at ``end``.
 
     Args:
         t: what was carried.
         end: time in nanoseconds at which nothing more is known.
+        interpreter: id of the interpreter whose GIL it is.
     """
     if not len(t):
         return fold(t)
     h = _holds(t)
-    forced = _forced(t, h)
     own = np.flatnonzero((t.kind == ACQUIRE) | (t.kind == RELEASE))
     held = own[-1:][t.kind[own[-1:]] == ACQUIRE]
     _, waiting = _pair_waits(t)
-    start = np.concatenate((t.time[h.acquire], t.time[held], t.time[waiting]))
-    stop = np.concatenate((t.time[h.release], np.full(len(held) + len(waiting), end, np.int64)))
-    n = (len(h.acquire), len(held), len(waiting))
-    rows = Intervals(
-        thread=np.concatenate((t.thread[h.acquire], t.thread[held], t.thread[waiting])),
-        state=np.repeat(np.array([RUN, RUN, WAIT], np.int8), n),
-        start=start,
-        duration=np.maximum(stop - start, 0),
-        release=np.concatenate(
-            (
-                np.where(forced, RELEASE_FORCED, RELEASE_VOLUNTARY).astype(np.int8),
-                np.repeat(np.array([RELEASE_OPEN, NO_RELEASE], np.int8), n[1:]),
-            )
-        ),
-        site=np.concatenate((t.site[h.release], t.site[held], t.site[waiting])),
+    closed = Intervals.of(
+        interpreter=interpreter,
+        state=RUN,
+        thread=t.thread[h.acquire],
+        start=t.time[h.acquire],
+        end=t.time[h.release],
+        release=np.where(_forced(t, h), FORCED, VOLUNTARY),
+        site=t.site[h.release],
     )
-    none = fold(Transitions.none())
-    return Folded(in_order(rows), none.handoffs, none.carry, len(h.illegal))
+    still_open = [
+        Intervals.of(
+            interpreter=interpreter,
+            state=state,
+            thread=t.thread[which],
+            start=t.time[which],
+            end=np.maximum(t.time[which], end),
+            release=release,
+            site=t.site[which],
+        )
+        for state, which, release in ((RUN, held, OPEN), (WAIT, waiting, NO_RELEASE))
+    ]
+    rows = by_start(concatenated([closed, *still_open]))
+    return Folded(rows, Handoffs.none(), Transitions.none(), len(h.illegal))
 
 
-def one_run(thread: int, start: int, end: int) -> Intervals:
+def one_run(thread: int, start: int, end: int, interpreter: int) -> Intervals:
     """Return a hold of which neither the acquire nor the release is known."""
-    return Intervals(
-        thread=np.array([thread], np.int32),
-        state=np.array([RUN], np.int8),
-        start=np.array([start], np.int64),
-        duration=np.array([end - start], np.int64),
-        release=np.array([RELEASE_OPEN], np.int8),
-        site=np.array([NO_SITE], np.int32),
+    return Intervals.of(
+        interpreter=interpreter, thread=np.array([thread]), state=RUN, start=start, end=end, release=OPEN
     )
 
 
-Rows = TypeVar("Rows", Intervals, Handoffs)
-
-
-def _rows(rows: Rows, order: Int) -> Rows:
-    return type(rows)(**{f.name: getattr(rows, f.name)[order] for f in fields(rows)})
-
-
-def _joined(parts: Sequence[Rows]) -> Rows:
-    names = [f.name for f in fields(parts[0])]
-    return type(parts[0])(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
-
-
-def in_order(rows: Intervals) -> Intervals:
-    """Return the same rows ordered by their start."""
-    return _rows(rows, np.argsort(rows.start, kind="stable"))
-
-
-def _merge(a: Intervals, b: Intervals) -> Intervals:
-    return in_order(_joined((a, b)))
-
-
-def of_all(folded: Sequence[tuple[int, Folded]]) -> tuple[Intervals, Int, Handoffs, Int]:
+def of_all(folded: Sequence[Folded]) -> tuple[Intervals, Handoffs]:
     """Put the rows of several GILs together, each kind in order of time.
 
     Args:
-        folded: an interpreter's id, and rows of its GIL; at least one.
+        folded: rows of one GIL each; at least one.
 
     Returns:
-        The intervals by their start, with the interpreter of each, and the hand-offs by
-        their acquire, likewise.
+        The intervals by their start, and the hand-offs by their acquire.
     """
-    intervals = _joined([f.intervals for _, f in folded])
-    handoffs = _joined([f.handoffs for _, f in folded])
-    ids = np.array([i for i, _ in folded], np.int64)
-    of_interval = np.repeat(ids, [len(f.intervals.thread) for _, f in folded])
-    of_handoff = np.repeat(ids, [len(f.handoffs.to_thread) for _, f in folded])
     if len(folded) == 1:
-        return intervals, of_interval, handoffs, of_handoff
-    first = np.argsort(intervals.start, kind="stable")
-    then = np.argsort(handoffs.acquire, kind="stable")
-    return _rows(intervals, first), of_interval[first], _rows(handoffs, then), of_handoff[then]
+        return folded[0].intervals, folded[0].handoffs
+    handoffs = concatenated([f.handoffs for f in folded])
+    order = np.argsort(handoffs.acquire, kind="stable")
+    return by_start(concatenated([f.intervals for f in folded])), handoffs[order]

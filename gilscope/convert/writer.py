@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gilscope.convert import transitions as tr
 from gilscope.convert.directory import Directory
-from gilscope.tables import schema
 from gilscope.tables.arrays import coded, column
-
-Int = npt.NDArray[np.int64]
+from gilscope.tables.rows import NULL, RUN, WAIT, Handoffs, Intervals
+from gilscope.tables.schema import DECLARED, TABLES, Column, Kind
+from gilscope.tables.spans import group_sums
 
 
 class Writer:
@@ -22,27 +21,24 @@ class Writer:
         self._folder = folder
         self._open: dict[str, pa.ipc.RecordBatchFileWriter] = {}
 
-    def write(self, name: str, columns: list[Any]) -> None:
+    def write(self, name: str, /, **columns: npt.NDArray[Any] | pa.Array) -> None:
         """Append rows to a table.
 
         Args:
             name: a key of `gilscope.tables.schema.TABLES`.
-            columns: one array a column, in the schema's order.
+            columns: every column of the table, as an Arrow array of its type or a NumPy array of numbers or
+                positions among the column's words, with `gilscope.tables.rows.NULL` for null.
         """
-        fields = schema.TABLES[name]
-        batch = pa.RecordBatch.from_arrays(
-            [
-                c if isinstance(c, pa.Array) else column(c, f.type)
-                for c, f in zip(columns, fields, strict=True)
-            ],
-            schema=fields,
-        )
-        self._writer(name).write_batch(batch)
+        declared = DECLARED[name].columns
+        if columns.keys() != declared.keys():
+            raise TypeError(f"expected the columns {[*declared]}, got {[*columns]}")
+        arrays = [_array(column, columns[c]) for c, column in declared.items()]
+        self._writer(name).write_batch(pa.RecordBatch.from_arrays(arrays, schema=TABLES[name]))
 
     def _writer(self, name: str) -> pa.ipc.RecordBatchFileWriter:
         if name not in self._open:
             # Not compressed: tables are memory-mapped, so that those larger than memory can be read.
-            self._open[name] = pa.ipc.new_file(str(self.file(name)), schema.TABLES[name])
+            self._open[name] = pa.ipc.new_file(str(self.file(name)), TABLES[name])
         return self._open[name]
 
     def file(self, name: str) -> Path:
@@ -51,13 +47,17 @@ class Writer:
 
     def close(self) -> None:
         """Finish every table, the empty ones too."""
-        for name in schema.TABLES:
+        for name in TABLES:
             self._writer(name).close()
         self._open.clear()
 
 
-def _nullable(times: Int) -> pa.Array:
-    return column(times, pa.int64(), times == tr.NO_TIME)
+def _array(declared: Column, values: npt.NDArray[Any] | pa.Array) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    if declared.kind is Kind.WORD:
+        return coded(values, declared.words)
+    return column(values, declared.type, values == NULL if declared.null else None)
 
 
 class Rows:
@@ -67,53 +67,19 @@ class Rows:
         self._writer = writer
         self._directory = directory
 
-    def intervals(self, rows: tr.Intervals, interpreter: Int | int = 0) -> None:
-        """Write rows of ``intervals`` and add them to their threads.
-
-        Args:
-            rows: in the order in which they are to be read.
-            interpreter: id of the interpreter whose GIL it is, of all rows or of each.
-        """
-        if not len(rows.thread):
+    def intervals(self, rows: Intervals) -> None:
+        """Write rows of ``intervals`` and add them to their threads."""
+        if not len(rows):
             return
-        n = len(self._directory.threads)
-        for state, attribute in ((tr.RUN, "run_ns"), (tr.WAIT, "wait_ns")):
+        threads = self._directory.threads
+        for state, attribute in ((RUN, "run_ns"), (WAIT, "wait_ns")):
             mine = rows.state == state
-            # Exact: sums of integers stay below 2**53 ns, 104 days.
-            sums = np.bincount(rows.thread[mine], rows.duration[mine].astype(np.float64), minlength=n)
+            sums = group_sums(rows.thread[mine], rows.duration[mine], len(threads))
             for i in np.flatnonzero(sums):
-                thread = self._directory.threads[i]
-                setattr(thread, attribute, getattr(thread, attribute) + int(sums[i]))
-        self._writer.write(
-            "intervals",
-            [
-                rows.thread,
-                np.broadcast_to(interpreter, len(rows.thread)),
-                coded(rows.state, schema.STATES),
-                rows.start,
-                rows.duration,
-                coded(rows.release, schema.RELEASES),
-                column(rows.site, pa.int32(), rows.site == tr.NO_SITE),
-            ],
-        )
+                setattr(threads[i], attribute, getattr(threads[i], attribute) + int(sums[i]))
+        self._writer.write("intervals", **rows.columns())
 
-    def handoffs(self, rows: tr.Handoffs, interpreter: Int | int = 0, *, exact: bool) -> None:
-        """Write rows of ``handoffs``; of sampled ones gap and kind of release are not known."""
-        n = len(rows.from_thread)
-        if not n:
-            return
-        self._writer.write(
-            "handoffs",
-            [
-                np.broadcast_to(interpreter, n),
-                rows.from_thread,
-                rows.to_thread,
-                _nullable(rows.request),
-                _nullable(rows.drop_request),
-                rows.release,
-                rows.acquire,
-                rows.acquire - rows.release if exact else pa.nulls(n, pa.int64()),
-                rows.forced if exact else pa.nulls(n, pa.bool_()),
-                rows.waiters,
-            ],
-        )
+    def handoffs(self, rows: Handoffs) -> None:
+        """Write rows of ``handoffs``."""
+        if len(rows):
+            self._writer.write("handoffs", **rows.columns())

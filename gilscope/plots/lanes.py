@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gilscope.analysis.gils import NO_TIME, RUN, WAIT
 from gilscope.analysis.inputs import AnyTrace
 from gilscope.analysis.observed import ObservedTrace, codes, observe
 from gilscope.errors import OptionError
@@ -29,6 +28,7 @@ from gilscope.plots.canvas import (
     steps,
 )
 from gilscope.tables import schema
+from gilscope.tables.rows import NO_TIME, RUN, WAIT
 from gilscope.tables.spans import Coverage, Int, Mask, group_sums
 from gilscope.units import duration
 

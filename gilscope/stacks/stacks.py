@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gilscope.analysis.gils import NO_SITE, Gil
+from gilscope.analysis.gils import Gil
 from gilscope.analysis.observed import observe
 from gilscope.analysis.places import sites_of
 from gilscope.errors import OptionError
 from gilscope.stacks import WEIGHTS
+from gilscope.tables.rows import NO_SITE
 from gilscope.tables.spans import Int
 from gilscope.tables.stored import Tables
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from gilscope.tables.arrays import column, filled, numpy_of, strings
+from gilscope.tables.rows import NO_TIME, RUN, WAIT, Handoffs, Int, Intervals
 from gilscope.tables.spans import Coverage
 from gilscope.tables.stored import Tables
 from gilscope.units import duration
@@ -16,7 +17,6 @@ from gilscope.viztracer import jsontext
 from gilscope.viztracer.handoffs import Ends
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.regions import Marks
-from gilscope.viztracer.rows import NO_TIME, RUN, WAIT, Handoffs, Int, Intervals
 from gilscope.viztracer.selection import Part
 
 _MOST_POINTS = 200_000
@@ -32,7 +32,7 @@ def waiters(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[m
     If the number changes more often than the viewer can draw, each point is the maximum of a short stretch.
     """
     for gil in lanes.gils:
-        waits = rows[(rows.state == WAIT) & (rows.gil == gil)]
+        waits = rows[(rows.state == WAIT) & (rows.interpreter == gil)]
         time = np.concatenate((waits.start, waits.end))
         step = np.repeat(np.array([1, -1], np.int64), len(waits))
         order = np.lexsort((-step, time))
@@ -55,7 +55,7 @@ def held_share(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes, part: Part
     stretches = max(min(_SHARES, length // _SHORTEST_SHARE_NS), 1)
     edges = np.linspace(part.start_ns, part.end_ns, stretches + 1).round().astype(np.int64)
     for gil in lanes.gils:
-        runs = rows[(rows.state == RUN) & (rows.gil == gil)]
+        runs = rows[(rows.state == RUN) & (rows.interpreter == gil)]
         held = np.diff(Coverage(runs.start, runs.end).until(edges))
         percent = np.round(100 * held / np.maximum(np.diff(edges), 1)).astype(np.int64)
         name = _counter_name(gil, lanes)
@@ -100,7 +100,7 @@ def arrows(
     arrive = np.maximum(np.minimum(got.start + step_ns, got.end - step_ns), got.start)
     for kind, side, time in (('"ph":"s"', left, leave), ('"ph":"f","bp":"e"', got, arrive)):
         tail = f',"tid":{{}},"pid":{pid},{kind},"cat":"gil","name":"hand-off","id":'
-        lane = jsontext.repeated(lanes.of(side.gil, side.thread), tail)
+        lane = jsontext.repeated(lanes.of(side.interpreter, side.thread), tail)
         for offset in range(0, len(number), jsontext.ROWS_PER_STEP):
             step = slice(offset, offset + jsontext.ROWS_PER_STEP)
             yield jsontext.content(
@@ -118,7 +118,7 @@ def drop_requests(
     """Yield the text of drop requests, as instants on the lanes of the threads that waited."""
     asked = np.flatnonzero(handoffs.drop_request != NO_TIME)
     asked = asked[handoffs.drop_request[asked] >= part.start_ns]
-    tid = lanes.of(handoffs.gil[asked], handoffs.to_thread[asked])
+    tid = lanes.of(handoffs.interpreter[asked], handoffs.to_thread[asked])
     time, holder = handoffs.drop_request[asked], lanes.quoted_labels(handoffs.from_thread[asked])
     yield from _instants(pid, zero_ns, tid, time, '"drop request"', ('"asks":', holder))
 

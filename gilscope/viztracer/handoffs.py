@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from gilscope.tables.arrays import strings
+from gilscope.tables.rows import NO_TIME, RUN, Handoffs, Int, Intervals
 from gilscope.viztracer.jsontext import joined, numbers, pick, where
 from gilscope.viztracer.lanes import Lanes
-from gilscope.viztracer.rows import NO_TIME, RUN, Handoffs, Int, Intervals
 
 
 def match(lane: Int, time: Int, of_lane: Int, of_time: Int) -> Int:
@@ -37,9 +37,9 @@ class Ends:
 
 def ends_of(rows: Intervals, handoffs: Handoffs, lanes: Lanes) -> Ends:
     """Find the hand-offs at the ends of intervals."""
-    lane = lanes.of(rows.gil, rows.thread)
-    to = lanes.of(handoffs.gil, handoffs.to_thread)
-    by = lanes.of(handoffs.gil, handoffs.from_thread)
+    lane = lanes.of(rows.interpreter, rows.thread)
+    to = lanes.of(handoffs.interpreter, handoffs.to_thread)
+    by = lanes.of(handoffs.interpreter, handoffs.from_thread)
     taken = np.where(rows.state == RUN, rows.start, rows.end)
     released = np.where(rows.state == RUN, rows.end, NO_TIME)
     return Ends(match(lane, taken, to, handoffs.acquire), match(lane, released, by, handoffs.release))

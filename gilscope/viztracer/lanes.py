@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from gilscope.tables.arrays import column, strings
+from gilscope.tables.rows import Int, Intervals, Numbers, damaged
 from gilscope.tables.stored import Tables
 from gilscope.viztracer.jsontext import CONTROLS, quoted
 from gilscope.viztracer.regions import Marks
-from gilscope.viztracer.rows import Int, Intervals, Numbers, damaged
 
 # Linux thread ids are below 2**22, and the ids that VizTracer makes up for tasks below 2**24. The viewer
 # of VizTracer 1.1 sorts lanes by tid alone.
@@ -50,7 +50,7 @@ class Lanes:
         ):
             if ((numbers < 0) | (numbers > _THREAD)).any():
                 raise damaged(table, f"thread numbers below 0 or above {_THREAD}")
-        shown = np.unique(intervals.gil.astype(np.int64) << _THREAD_BITS | intervals.thread)
+        shown = np.unique(intervals.interpreter.astype(np.int64) << _THREAD_BITS | intervals.thread)
         homeless = self._threads.keys() | set(regions.thread.tolist())
         homeless -= set((shown & _THREAD).tolist())
         own = [(self._known(n, "interpreter") or 0) << _THREAD_BITS | n for n in homeless]

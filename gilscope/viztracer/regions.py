@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gilscope.tables.arrays import filled, in_one, numpy_of
+from gilscope.tables.rows import Int
 from gilscope.tables.stored import Tables
-from gilscope.viztracer.rows import Int, reach
+from gilscope.viztracer.rows import reach
 
 UNNAMED = "(unnamed)"
 """Replaces an empty name, which the viewer would drop."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gilscope.errors import OptionError
+from gilscope.tables.rows import WAIT, Int, Intervals
 from gilscope.tables.spans import Coverage
 from gilscope.tables.stored import Tables
 from gilscope.units import duration
-from gilscope.viztracer.rows import WAIT, Int, intervals_of, reach
+from gilscope.viztracer.rows import reach
 
 MOST_SLICES = 2_000_000
 """Default maximum number of intervals in a timeline; the viewer has opened five million."""
@@ -55,7 +56,7 @@ def _end(recording: Tables) -> int:
     """Return the end of the trace; for tables made by hand, the end of the last interval."""
     if "duration_ns" in recording.metadata:
         return int(recording.metadata["duration_ns"])
-    ends = [int(intervals_of(batch).end.max(initial=0)) for batch in recording.batches("intervals")]
+    ends = [int(Intervals.read(batch).end.max(initial=0)) for batch in recording.batches("intervals")]
     return max(ends, default=0)
 
 
@@ -137,7 +138,7 @@ def _up_to(recording: Tables, edges: Int) -> tuple[Int, Int, Int]:
     begun, over = (np.zeros(len(edges) + 1, np.int64) for _ in range(2))
     waited = np.zeros(len(edges), np.int64)
     for batch in recording.batches("intervals"):
-        rows = intervals_of(batch)
+        rows = Intervals.read(batch)
         begin, end = reach(rows.start, rows.end)
         begun += np.bincount(np.searchsorted(edges, begin, "right"), minlength=len(begun))
         over += np.bincount(np.searchsorted(edges, end, "left"), minlength=len(over))

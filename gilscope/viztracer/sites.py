@@ -7,8 +7,8 @@ import functools
 import numpy as np
 import pyarrow as pa
 
+from gilscope.tables.rows import NO_SITE, Numbers
 from gilscope.viztracer.jsontext import dumps, quoted, titles
-from gilscope.viztracer.rows import NO_SITE, Numbers
 
 
 class Sites:

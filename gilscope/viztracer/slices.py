@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow as pa
 
 from gilscope.tables.arrays import column, strings
+from gilscope.tables.rows import NO_RELEASE, NO_SITE, RUN, Int, Intervals, Numbers
 from gilscope.tables.schema import RELEASES, STATES
 from gilscope.viztracer import jsontext
 from gilscope.viztracer.lanes import Lanes
 from gilscope.viztracer.regions import Marks
-from gilscope.viztracer.rows import NO_SITE, RUN, Int, Intervals, Numbers
 from gilscope.viztracer.sites import Sites
 
-_RELEASE = [*(f',"release":"{word}"' for word in RELEASES), ""]
+_RELEASE = ["", *(f',"release":"{word}"' for word in RELEASES)]
+"""By the release of an interval, less `NO_RELEASE`."""
 
 Details = Callable[[Int], pa.Array]
 DetailsOfStep = Callable[[slice], pa.Array]
@@ -36,7 +37,7 @@ def threads(
         lanes: the lanes of all threads.
         sites: the sites of the rows.
     """
-    tid = lanes.of(rows.gil, rows.thread)
+    tid = lanes.of(rows.interpreter, rows.thread)
 
     def head(state: int, thread: int, site: int) -> str:
         name = sites.name(site) if state == RUN and site != NO_SITE else f'"{STATES[state]}"'
@@ -51,7 +52,7 @@ def holders(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[m
     names = jsontext.titles(lanes.labels())
     mine = rows[rows.state == RUN]
     tids = np.array([lanes.holders[gil] for gil in lanes.gils], np.int64)
-    tid = tids[np.searchsorted(lanes.gils, mine.gil)]
+    tid = tids[np.searchsorted(lanes.gils, mine.interpreter)]
 
     def head(_state: int, thread: int, _site: int) -> str:
         return f'"gil","name":{names[thread]},"args":{{"thread":{thread}'
@@ -63,7 +64,7 @@ def holders(pid: int, zero_ns: int, rows: Intervals, lanes: Lanes) -> Iterator[m
 def _heads(rows: Intervals, sites: Numbers, head: Callable[[int, int, int], str]) -> pa.Array:
     """Return each slice's category, name and first arguments; few of them differ."""
     width, places = len(_RELEASE), int(sites.max(initial=NO_SITE)) + 2
-    code = (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release
+    code = (rows.thread.astype(np.int64) * len(STATES) + rows.state) * width + rows.release - NO_RELEASE
     few, index = jsontext.distinct(code * places + (sites - NO_SITE))
     texts = []
     for number in few.tolist():

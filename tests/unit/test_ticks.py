@@ -14,8 +14,9 @@ class Written:
     def __init__(self):
         self.rows = []
 
-    def write(self, name, columns):
+    def write(self, name, /, *, time_ns, late_ns, switches, dropped):
         assert name == "samples"
+        columns = (time_ns, late_ns, switches, dropped)
         self.rows += zip(*(column.tolist() for column in columns), strict=True)
 
 

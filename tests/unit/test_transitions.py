@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gilscope.convert import transitions as tr
 from gilscope.convert.sites import LastReleases
 from gilscope.convert.spool import ACQUIRE, DROP_REQUEST, FORCED, RELEASE, REQUEST
+from gilscope.tables.rows import NO_SITE, NO_TIME, Handoffs, Intervals
 from tests.support.drawn import transitions as legal
 from tests.support.oracles import transitions as oracle
 
@@ -23,7 +24,7 @@ def arrays(events: list[oracle.Event], first: int = 0) -> tr.Transitions:
     """
     kinds, threads, times = zip(*events, strict=True) if events else ((), (), ())
     located = [kind == RELEASE and (first + i) % 4 for i, kind in enumerate(kinds)]
-    sites = [first + i if known else tr.NO_SITE for i, known in enumerate(located)]
+    sites = [first + i if known else NO_SITE for i, known in enumerate(located)]
     return tr.Transitions(
         np.array(kinds, np.uint8),
         np.array(threads, np.int32),
@@ -32,7 +33,7 @@ def arrays(events: list[oracle.Event], first: int = 0) -> tr.Transitions:
     )
 
 
-def interval_rows(rows: tr.Intervals) -> list[tuple]:
+def interval_rows(rows: Intervals) -> list[tuple]:
     return [
         (thread, STATES[state], start, duration, RELEASES[release])
         for thread, state, start, duration, release in zip(
@@ -46,9 +47,9 @@ def interval_rows(rows: tr.Intervals) -> list[tuple]:
     ]
 
 
-def handoff_rows(rows: tr.Handoffs) -> list[tuple]:
+def handoff_rows(rows: Handoffs) -> list[tuple]:
     def null(times):
-        return [None if t == tr.NO_TIME else t for t in times.tolist()]
+        return [None if t == NO_TIME else t for t in times.tolist()]
 
     columns = (
         rows.from_thread.tolist(),
@@ -57,7 +58,7 @@ def handoff_rows(rows: tr.Handoffs) -> list[tuple]:
         null(rows.drop_request),
         rows.release.tolist(),
         rows.acquire.tolist(),
-        rows.forced.tolist(),
+        rows.forced.astype(bool).tolist(),
         rows.waiters.tolist(),
     )
     return list(zip(*columns, strict=True))
@@ -76,7 +77,7 @@ def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> ora
     for f in folds:
         assert f.illegal == 0
         story.intervals += interval_rows(f.intervals)
-        story.sites += [None if site == tr.NO_SITE else site for site in f.intervals.site.tolist()]
+        story.sites += [None if site == NO_SITE else site for site in f.intervals.site.tolist()]
         story.handoffs += handoff_rows(f.handoffs)
     return story
 

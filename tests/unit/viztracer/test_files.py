@@ -139,7 +139,7 @@ def test_metadata_that_cannot_place_the_events(target: Path, key: str, value: ob
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ((0, "sleep", 0, 1, None), "states other than run and wait"),
+        ((0, "sleep", 0, 1, None), "column 'state': values other than run, wait"),
         ((0, None, 0, 1, None), "missing values"),
         ((None, "run", 0, 1, None), "missing values"),
         ((0, "run", None, 1, None), "missing values"),
