@@ -70,7 +70,7 @@ def test_damage_to_a_spool_is_found_or_costs_the_tail(tmp_path_factory, seed, mu
 
 
 def test_a_search_of_fixed_length_finds_nothing():
-    found = engine.search(seeds(), seed=24, count=50)
+    found = engine.search(seeds(), seed=24, count=100)
 
     assert not found.findings, next(iter(found.findings.values())).trace
     assert len(found.lines) > 1000
