@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gilscope.convert import spool
-from gilscope.convert.directory import Directory
 from gilscope.convert.edges import Exact, Sampled
 from gilscope.convert.marks import Marks
 from gilscope.convert.sites import Sites
 from gilscope.convert.spool import Batch, Clock, SpoolReader
 from gilscope.convert.switchintervals import SwitchIntervals
+from gilscope.convert.threads import Threads
 from gilscope.convert.ticks import Ticks
-from gilscope.convert.writer import Rows, Writer
+from gilscope.convert.writer import RowWriter, Writer
 from gilscope.tables.arrays import column, strings
 
 CHUNK_RECORDS = 1 << 19
@@ -43,7 +43,7 @@ class Totals:
 
 
 class Conversion:
-    """One pass over a spool: reads chunks of batches and hands each part to who understands it."""
+    """One pass over a spool: reads chunks of batches and passes each part to its reader."""
 
     def __init__(self, reader: SpoolReader, folder: Path, *, interval_argument: bool) -> None:
         header = reader.header
@@ -51,28 +51,28 @@ class Conversion:
         self._period_ns = header.period_ns
         self.totals = Totals()
         self.writer = Writer(folder)
-        self._directory = Directory(by_record=header.exact)
+        self._threads = Threads(by_record=header.exact)
         self._clock = Clock(header.start_stamp, header.start_monotonic_ns, counts=header.clock == "tsc")
         self._zero: int | None = None  # the trace's beginning, in the clock's nanoseconds
         self._end: int | None = None
         self._last_ns = 0
-        self._settled_ns = 0  # all records to come are later
+        self._complete_ns = 0  # all later records have later times
         self._looks = np.zeros((2, 0), np.int64)  # of the sampler, at the switch interval; later than that
         self._switches: int | None = None
         self._first_switches = 0
         self._switches_begin: int | None = None
         self._switches_end: int | None = None
         self._saw_cpu = False
-        rows = Rows(self.writer, self._directory)
+        rows = RowWriter(self.writer, self._threads)
         self._sites = Sites(self.writer)
-        self._exact = Exact(rows, self._directory, self._sites) if header.exact else None
+        self._exact = Exact(rows, self._threads, self._sites) if header.exact else None
         self._sampled = (
-            Sampled(rows, self._directory, counted=header.counted)
+            Sampled(rows, self._threads, counted=header.counted)
             if header.sampled and not header.exact
             else None
         )
         self._intervals = SwitchIntervals(self.writer, header.interval_us, argument=interval_argument)
-        self._marks = Marks(self.writer, self._directory)
+        self._marks = Marks(self.writer, self._threads)
         self._ticks = Ticks(self.writer)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Totals:
@@ -101,7 +101,7 @@ class Conversion:
         for batch in chunk:
             self._clock.add(batch.stamp, batch.monotonic_ns, batch.pair_error_ns)
             for block in batch.described:
-                self._sites.hear(block)
+                self._sites.read(block)
         records = np.concatenate([b.records for b in chunk])
         stamps = records["stamp"] & ~spool.LAP_BIT
         time = self._clock.convert(stamps)
@@ -114,23 +114,23 @@ class Conversion:
         self._find_begin(kind, time, arg)
         time -= self._zero or 0
         # Not the last batch's time: a sampler that came late drains what happened long before its ticks.
-        np.maximum(time, self._settled_ns, out=time)
+        np.maximum(time, self._complete_ns, out=time)
         # Processors' counters agree to nanoseconds, not exactly; slot order is the order of events.
         np.maximum.accumulate(time, out=time)
         self._find_end(kind, time, arg)
         if len(time):
             self._last_ns = int(time[-1])
-        self._settled_ns = max(self._settled_ns, self._last_ns, self._empty_ns(chunk))
-        self._hear(kind, gil, speaker, arg, time)
-        self._see_ticks(chunk, kind, arg, time)
+        self._complete_ns = max(self._complete_ns, self._last_ns, self._empty_ns(chunk))
+        self._read_others(kind, gil, speaker, arg, time)
+        self._add_ticks(chunk, kind, arg, time)
         thread = self._numbers(kind, speaker, time) if self._exact else speaker
-        self._see_intervals(chunk, (kind == spool.REQUEST) & (gil == 0), thread, arg, time)
-        self._see_cpus(chunk)
+        self._add_intervals(chunk, (kind == spool.REQUEST) & (gil == 0), thread, arg, time)
+        self._add_cpus(chunk)
         if self._exact:
-            self._exact.feed(kind, gil, thread, arg, time)
+            self._exact.add(kind, gil, thread, arg, time)
         if self._sampled:
-            self._sampled.feed(chunk, self._relative)
-        self._marks.feed(kind, speaker, arg, time)
+            self._sampled.add(chunk, self._relative)
+        self._marks.add(kind, speaker, arg, time)
         self._last_ns = max(self._last_ns, self._relative(chunk[-1].monotonic_ns))
         self._clock.forget(stamps[-1] if len(stamps) else None)
 
@@ -154,7 +154,7 @@ class Conversion:
             self._switches_end = int(arg[ends[0]])
             self._ticks.end(self._end)
 
-    def _hear(
+    def _read_others(
         self,
         kind: npt.NDArray[np.uint8],
         gil: npt.NDArray[np.uint8],
@@ -162,29 +162,29 @@ class Conversion:
         arg: npt.NDArray[Any],
         time: Int,
     ) -> None:
-        told = np.flatnonzero(
+        others = np.flatnonzero(
             (kind >= spool.THREAD)
             & ((kind <= spool.LINE) | (kind >= spool.GIL))
             & (kind != spool.BEGIN)
             & (kind != spool.END)
         )
-        columns = (kind[told], gil[told], thread[told], arg[told], time[told])
-        for k, g, who, what, when in zip(*(c.tolist() for c in columns), strict=True):
-            self._directory.hear(k, who, what, when, gil=g)
-            self._intervals.hear(k, who, what, when)
+        columns = (kind[others], gil[others], thread[others], arg[others], time[others])
+        for k, g, speaker, value, at in zip(*(c.tolist() for c in columns), strict=True):
+            self._threads.read(k, speaker, value, at, gil=g)
+            self._intervals.read(k, speaker, value, at)
             if k == spool.INTERVAL:
-                self._intervals.told_by(who, self._directory.number_of_speaker(who, when))
+                self._intervals.set_thread(speaker, self._threads.number_of_speaker(speaker, at))
 
     def _numbers(
         self, kind: npt.NDArray[np.uint8], speaker: npt.NDArray[np.int32], time: Int
     ) -> npt.NDArray[np.int32]:
-        """Return the threads' numbers in the tables; a record of loss is nobody's."""
-        said = np.flatnonzero(kind != spool.LOST)
+        """Return the threads' numbers in the tables; a record of a loss has no thread."""
+        own = np.flatnonzero(kind != spool.LOST)
         thread = speaker.copy()
-        thread[said] = self._directory.numbers(speaker[said], time[said])
+        thread[own] = self._threads.numbers(speaker[own], time[own])
         return thread
 
-    def _see_ticks(
+    def _add_ticks(
         self, chunk: list[Batch], kind: npt.NDArray[np.uint8], arg: npt.NDArray[Any], time: Int
     ) -> None:
         self.totals.dropped += int(arg[kind == spool.LOST].sum())
@@ -199,9 +199,9 @@ class Conversion:
                 self._switches = batch.switches
         self.totals.ticks += len(rows)
         self.totals.late_ticks += sum(row[1] > self._period_ns for row in rows)
-        self._ticks.see(rows, kind, arg, time, self._settled_ns)
+        self._ticks.add(rows, kind, arg, time, self._complete_ns)
 
-    def _see_intervals(
+    def _add_intervals(
         self,
         chunk: list[Batch],
         asks: npt.NDArray[np.bool_],
@@ -211,20 +211,20 @@ class Conversion:
     ) -> None:
         now = [(self._relative(b.monotonic_ns), b.interval_us) for b in chunk]
         looks = np.hstack((self._looks, np.array(now, np.int64).T))
-        settled = looks[0] <= self._settled_ns
-        self._looks = looks[:, ~settled]
-        at, seen = looks[:, settled]
-        self._intervals.see(
+        final = looks[0] <= self._complete_ns
+        self._looks = looks[:, ~final]
+        at, seen = looks[:, final]
+        self._intervals.add(
             np.concatenate((time[asks], at)),
             np.concatenate((arg[asks].astype(np.int64), seen)),
             np.concatenate((thread[asks].astype(np.int64), np.full(len(at), -1, np.int64))),
         )
 
-    def _see_cpus(self, chunk: list[Batch]) -> None:
+    def _add_cpus(self, chunk: list[Batch]) -> None:
         for batch in chunk:
             if not len(batch.cpus):
                 continue
-            take = self._directory.cpu if self._saw_cpu else self._directory.start_cpu
+            take = self._threads.cpu if self._saw_cpu else self._threads.start_cpu
             for native_id, cpu_ns in zip(
                 batch.cpus["native_id"].tolist(), batch.cpus["cpu_ns"].tolist(), strict=True
             ):
@@ -251,7 +251,7 @@ class Conversion:
         self._sites.close()
         self._write_threads()
         at, seen = self._looks
-        self._intervals.see(np.minimum(at, t.duration_ns), seen, np.full(len(at), -1, np.int64))
+        self._intervals.add(np.minimum(at, t.duration_ns), seen, np.full(len(at), -1, np.int64))
         self._intervals.close()
         self.writer.close()
 
@@ -263,7 +263,7 @@ class Conversion:
         return inside + max(round((between_looks - inside) / (1 << 32)), 0) * (1 << 32)
 
     def _write_threads(self) -> None:
-        threads = self._directory.threads
+        threads = self._threads.in_order
         idents = [t.ident for t in threads]
 
         def numbers(attribute: str) -> Int:

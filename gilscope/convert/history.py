@@ -1,4 +1,4 @@
-"""One GIL's story: its transitions, chunk by chunk, become intervals and hand-offs."""
+"""The history of one GIL: its transitions, chunk by chunk, become intervals and hand-offs."""
 
 from dataclasses import dataclass, field
 
@@ -13,24 +13,24 @@ from gilscope.tables.rows import NO_SITE
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A hold that was on when the trace began; ``native_id`` is 0 where nobody knows the holder."""
+    """A hold that was on when the trace began; ``native_id`` is 0 if the holder is unknown."""
 
     native_id: int
     start_ns: int
 
 
 def interpreter_of(arg: int) -> int:
-    """Return the interpreter's id that an argument is: the recorder knows none of more than 31 bits."""
+    """Return the interpreter's id that an argument is: the recorder stores its lower 31 bits."""
     return arg & 0x7FFF_FFFF
 
 
 @dataclass(slots=True)
-class Story:
+class GilHistory:
     """What is known of one GIL so far.
 
     Args:
-        interpreter: id of the interpreter it belongs to; None where the record that says so was lost.
-        held: who held it when the trace began, as long as nothing else is known of it.
+        interpreter: id of its interpreter; None if the record that contains it was lost.
+        held: the hold that was on when the trace began, until transitions are known.
     """
 
     interpreter: int | None
@@ -39,12 +39,12 @@ class Story:
     _carry: Transitions = field(default_factory=Transitions.none)
     _last_ns: int = 0
 
-    def tell(self, t: Transitions, arg: npt.NDArray[np.uint64]) -> tr.Folded:
-        """Take in transitions in order, with the arguments of their records; return the rows they give."""
+    def add(self, t: Transitions, arg: npt.NDArray[np.uint64]) -> tr.Folded:
+        """Add transitions in order, with the arguments of their records; return the rows they give."""
         self._last_ns = int(t.time[-1])
         if self.interpreter is None:
-            says = np.flatnonzero(t.kind != REQUEST)  # whose argument is something else
-            self.interpreter = interpreter_of(int(arg[says[0]])) if len(says) else None
+            named = np.flatnonzero(t.kind != REQUEST)  # a request has another argument
+            self.interpreter = interpreter_of(int(arg[named[0]])) if len(named) else None
         if self.held:
             self._let_go(t)
         return self._keep(tr.fold(self._carry.then(t), self.interpreter or 0))

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gilscope.convert import spool
-from gilscope.convert.directory import Directory
 from gilscope.convert.texts import NO_TEXTS, Texts
+from gilscope.convert.threads import Threads
 from gilscope.convert.writer import Writer
 from gilscope.tables.rows import NO_TIME
 from gilscope.tables.spans import by_thread
@@ -52,13 +52,13 @@ class Marks:
 
     Args:
         writer: where rows go.
-        directory: the threads of the trace.
+        threads: the threads of the trace.
     """
 
-    def __init__(self, writer: Writer, directory: Directory) -> None:
+    def __init__(self, writer: Writer, threads: Threads) -> None:
         self._writer = writer
-        self._directory = directory
-        self._told = np.zeros(0, _RECORD)  # of those whose names are not whole yet
+        self._threads = threads
+        self._unnamed = np.zeros(0, _RECORD)  # of those whose names are not whole yet
         self._open = np.zeros(0, _ROW)
         self._open_names = NO_TEXTS
         self._over = np.zeros(0, _ROW)  # of the last chunk that had any
@@ -66,14 +66,14 @@ class Marks:
         self._last_ns = 0
         self._ended = False
 
-    def feed(
+    def add(
         self,
         kind: npt.NDArray[np.uint8],
         thread: npt.NDArray[np.int32],
         arg: npt.NDArray[Any],
         time: Int,
     ) -> None:
-        """Take in records in order, of any kind; times never decrease.
+        """Add records in order, of any kind; times never decrease.
 
         Args:
             kind: record kinds of `gilscope.convert.spool`.
@@ -96,21 +96,21 @@ class Marks:
             records["arg"], records["time"] = arg[mine], time[mine]
             records["hole"] = np.searchsorted(lost, mine)
             self._flush()
-            self._see(records, before[lost])
+            self._add(records, before[lost])
 
-    def _see(self, records: Rows, holes: Int) -> None:
-        """Take in records, and when the last thing was known before each hole between them."""
+    def _add(self, records: Rows, holes: Int) -> None:
+        """Add records, with the time of the last known record before each hole between them."""
         ends = records[records["kind"] == spool.REGION_END]
         self._numbers(ends)
         begun, names = self._begun(records[records["kind"] != spool.REGION_END], holes)
         if len(holes):
             still = self._open["known"]
             still[still == _UNKNOWN] = holes[0]
-        self._settle(np.concatenate((self._open, begun)), self._open_names.then(names), ends)
+        self._match_ends(np.concatenate((self._open, begun)), self._open_names.then(names), ends)
 
     def _begun(self, records: Rows, holes: Int) -> tuple[Rows, Texts]:
         """Return marks and regions whose names are as whole as they will get; keep the records of others."""
-        records = np.concatenate((self._told, records))
+        records = np.concatenate((self._unnamed, records))
         records = records[by_thread(records["thread"])]
         begins = records["kind"] != spool.MARK_NAME
         at = np.flatnonzero(begins)
@@ -125,8 +125,8 @@ class Marks:
         )
         opener = records[at]
         waits = ~whole & (opener["hole"] == len(holes))
-        self._told = records[(begins | named) & np.concatenate((waits, [False]))[owner]]
-        self._told["hole"] = 0
+        self._unnamed = records[(begins | named) & np.concatenate((waits, [False]))[owner]]
+        self._unnamed["hole"] = 0
         done = np.flatnonzero(~waits)
         return self._rows(opener[done], holes), names[done]
 
@@ -144,16 +144,16 @@ class Marks:
         last = np.zeros(len(speakers), np.int64)
         np.maximum.at(last, which, records["time"])
         numbers = np.full(len(speakers), _UNKNOWN, np.int32)
-        threads = self._directory.threads
+        threads = self._threads.in_order
         for i in np.argsort(records["time"][first], kind="stable").tolist():
-            number = self._directory.number_of_speaker(int(speakers[i]), int(records["time"][first[i]]))
+            number = self._threads.number_of_speaker(int(speakers[i]), int(records["time"][first[i]]))
             if 0 <= number < len(threads):
                 numbers[i] = number
                 threads[number].last_ns = max(threads[number].last_ns, int(last[i]))
         return numbers[which]
 
-    def _settle(self, rows: Rows, names: Texts, ends: Rows) -> None:
-        """Sort out what is over from the regions that go on."""
+    def _match_ends(self, rows: Rows, names: Texts, ends: Rows) -> None:
+        """Match regions with their ends; separate those that are over from those that go on."""
         ends = ends[np.argsort(ends["arg"], kind="stable")]
         at = np.searchsorted(ends["arg"], rows["instance"])
         found = rows["region"] & (at < len(ends))
@@ -181,8 +181,8 @@ class Marks:
         self._over, self._over_names = self._over[:0], NO_TEXTS
 
     def close(self, end_ns: int) -> None:
-        """Take in that nothing more is known after this time."""
-        self._see(np.zeros(0, _RECORD), np.array([end_ns]))
+        """End all that is open at this time."""
+        self._add(np.zeros(0, _RECORD), np.array([end_ns]))
         self._open["end"], self._open["complete"] = self._open["known"], False
         self._over = np.concatenate((self._over, self._open))
         self._over_names = self._over_names.then(self._open_names)

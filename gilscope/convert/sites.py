@@ -1,4 +1,4 @@
-"""Where in the program the GIL was let go: the stacks that the core told of, as the table ``sites``."""
+"""Where the program released the GIL: the stacks that the core described, as the table ``sites``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from gilscope.tables.spans import by_thread
 Int = npt.NDArray[np.int64]
 
 NOT_KEPT = "(callers not kept)"
-"""Function of the row that stands for callers of whom nothing was kept."""
+"""Function of the row that stands for callers that were not kept."""
 
 NUMBERS = range(4)
-"""What the core says instead of a site: not known, no caller, callers not kept; and the first site."""
+"""Numbers that are not sites (not known, no caller, callers not kept), and the first that is one."""
 _, _OUTSIDE, _CUT, _FIRST = NUMBERS
 _LAST_LINE = (1 << 31) - 1
 
@@ -44,20 +44,20 @@ class Sites:
         self._sites: list[npt.NDArray[np.void]] = []
         self._count = 0
 
-    def hear(self, block: Described) -> None:
-        """Take in a block.
+    def read(self, block: Described) -> None:
+        """Read a block.
 
         Raises:
-            TraceFormatError: it holds what no recorder writes.
+            TraceFormatError: if it holds what no recorder writes.
         """
         at = 0
         for _ in range(block.codes):
-            at = self._hear_code(block.content, at)
+            at = self._read_code(block.content, at)
         if len(block.content) - at != block.sites * SITE.itemsize:
             raise _damaged(f"expected {block.sites} sites in {len(block.content) - at} bytes")
-        self._hear_sites(np.frombuffer(block.content, SITE, block.sites, at))
+        self._read_sites(np.frombuffer(block.content, SITE, block.sites, at))
 
-    def _hear_code(self, content: bytes, at: int) -> int:
+    def _read_code(self, content: bytes, at: int) -> int:
         if at + CODE.itemsize > len(content):
             raise _damaged("a code object goes on behind its end")
         number, first_line, *sizes = map(int, np.frombuffer(content, CODE, 1, at)[0])
@@ -69,7 +69,7 @@ class Sites:
         self._codes.append(_Code(_text(name), _text(file), first_line, table))
         return begin + (ends[-1] - begin + 3) // 4 * 4
 
-    def _hear_sites(self, sites: npt.NDArray[np.void]) -> None:
+    def _read_sites(self, sites: npt.NDArray[np.void]) -> None:
         number = np.arange(len(sites)) + self._count + _FIRST
         parent = sites["parent"]
         fits = (sites["site"] == number) & (parent >= _OUTSIDE) & (parent < number)
@@ -83,9 +83,9 @@ class Sites:
         """Tell whether any site has been described."""
         return self._count > 0
 
-    def numbers(self, told: Int) -> npt.NDArray[np.int32]:
+    def numbers(self, site: Int) -> npt.NDArray[np.int32]:
         """Return the rows of sites that records name; `NO_SITE` for none, and for those never described."""
-        row = told - _CUT
+        row = site - _CUT
         return np.where((row >= 0) & (row <= self._count), row, NO_SITE).astype(np.int32)
 
     def close(self) -> None:
@@ -137,15 +137,15 @@ class LastReleases:
         """
         grown = int(t.thread.max(initial=-1)) + 1 - len(self._site)
         self._site = np.concatenate((self._site, np.full(max(grown, 0), NO_SITE, np.int32)))
-        told = np.flatnonzero((t.kind == RELEASE) | (t.kind == REQUEST) | (t.kind == ACQUIRE))
-        told = told[by_thread(t.thread[told])]
-        thread = t.thread[told]
-        releases = (t.kind[told] == RELEASE) & (t.site[told] != NO_SITE)
+        own = np.flatnonzero((t.kind == RELEASE) | (t.kind == REQUEST) | (t.kind == ACQUIRE))
+        own = own[by_thread(t.thread[own])]
+        thread = t.thread[own]
+        releases = (t.kind[own] == RELEASE) & (t.site[own] != NO_SITE)
         # In each thread's own stretch, the position of the last release so far.
-        last = np.maximum.accumulate(np.where(releases, np.arange(len(told)), -1))
+        last = np.maximum.accumulate(np.where(releases, np.arange(len(own)), -1))
         mine = (last >= 0) & (thread[np.maximum(last, 0)] == thread)
-        site = np.where(mine, t.site[told[np.maximum(last, 0)]], self._site[thread])
-        t.site[told] = site
+        site = np.where(mine, t.site[own[np.maximum(last, 0)]], self._site[thread])
+        t.site[own] = site
         self._site[thread] = site  # of several, NumPy keeps the last
 
 

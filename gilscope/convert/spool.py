@@ -92,7 +92,7 @@ SITE = np.dtype([("site", "<u4"), ("parent", "<u4"), ("code", "<u4"), ("offset",
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a spool says of its recording as a whole."""
+    """The header of a spool: facts about the whole recording."""
 
     clock: str
     pid: int
@@ -298,7 +298,7 @@ class Clock:
         counts: whether stamps are counter values; else they are nanoseconds already.
     """
 
-    _GOOD_NS = 1000  # a pair read while the sampler was preempted says less than its neighbours
+    _GOOD_NS = 1000  # a pair read while the sampler was preempted is less exact than its neighbours
 
     def __init__(self, stamp: int, monotonic_ns: int, *, counts: bool) -> None:
         self._base = np.uint64(stamp)

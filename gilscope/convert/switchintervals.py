@@ -1,4 +1,4 @@
-"""The table ``switch_intervals``: which value was in force since when, and who set it."""
+"""The table ``switch_intervals``: which value was in force from when on, and what set it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gilscope.convert import spool
-from gilscope.convert.directory import LONGEST_NAME
+from gilscope.convert.threads import LONGEST_NAME
 from gilscope.convert.writer import Writer
 from gilscope.tables.arrays import strings
 from gilscope.tables.rows import NULL
@@ -20,7 +20,7 @@ START, ARGUMENT, CALL, OBSERVED = range(len(SOURCES))
 """Positions in `gilscope.tables.schema.SOURCES`."""
 
 _LAST_LINE = (1 << 31) - 1
-_MOST_HELD_BACK = 1 << 16  # rows, behind a call that a thread began to tell and never ends
+_MOST_HELD_BACK = 1 << 16  # rows, behind a call whose records never end
 _ASKING_NS = 1_000_000  # far longer than from reading the interval to waiting with it
 
 
@@ -33,11 +33,11 @@ class _Row:
     source: int
     line: int = 0
     file: bytearray = field(default_factory=bytearray)
-    whole: bool = True  # false while the caller's file is still being told
+    whole: bool = True  # false while records of the caller's file may follow
 
 
 def _began_before(seen: _Row, call: _Row) -> bool:
-    """Tell whether a wait saw the interval from before a call because it had begun to ask by then."""
+    """Return whether a wait saw the interval from before a call because its request began before."""
     old = call.source == CALL and seen.interval_us == call.previous_us
     return old and seen.thread >= 0 and seen.time_ns - call.time_ns < _ASKING_NS
 
@@ -49,58 +49,58 @@ def _with_first_after(calls: list[_Row], changed: Int, time: Int) -> Int:
 
 
 class SwitchIntervals:
-    """Puts together what calls say, and what waits and ticks see.
+    """Merges the recorded calls with the values that waits and ticks saw.
 
     Args:
         writer: where rows go.
         interval_us: the interval in force when the trace began.
-        argument: whether `gilscope.trace` had been told to set it.
+        argument: whether an argument of `gilscope.trace` set it.
     """
 
     def __init__(self, writer: Writer, interval_us: int, *, argument: bool) -> None:
         self._writer = writer
         self._rows = [_Row(0, interval_us, None, -1, ARGUMENT if argument else START)]
         self._last = interval_us
-        self._told: dict[int, _Row] = {}  # by thread: the call it is in the middle of telling
+        self._open: dict[int, _Row] = {}  # by thread: the call whose records are not complete
         self._calls: list[_Row] = []  # of this chunk
 
-    def hear(self, kind: int, speaker: int, arg: int, time_ns: int) -> None:
-        """Take in one record of a kind that is no transition; those about other things end a call."""
+    def read(self, kind: int, speaker: int, arg: int, time_ns: int) -> None:
+        """Read one record that is not a transition; a record about something else ends a call."""
         if kind == spool.INTERVAL:
-            row = self._told[speaker] = _Row(time_ns, arg, None, speaker, CALL, whole=False)
+            row = self._open[speaker] = _Row(time_ns, arg, None, speaker, CALL, whole=False)
             self._calls.append(row)
             return
-        told = self._told.get(speaker)
-        if told is None:
+        call = self._open.get(speaker)
+        if call is None:
             return
         if kind == spool.INTERVAL_WAS:
-            told.previous_us = arg
+            call.previous_us = arg
         elif kind == spool.LINE:
-            told.line = min(arg, _LAST_LINE)
+            call.line = min(arg, _LAST_LINE)
         elif kind == spool.TEXT:
-            told.file += arg.to_bytes(4, "little")
-            told.whole = told.file.endswith(b"\0") or len(told.file) >= LONGEST_NAME
+            call.file += arg.to_bytes(4, "little")
+            call.whole = call.file.endswith(b"\0") or len(call.file) >= LONGEST_NAME
         else:
-            told.whole = True
-        if told.whole:
-            del self._told[speaker]
+            call.whole = True
+        if call.whole:
+            del self._open[speaker]
 
-    def told_by(self, speaker: int, thread: int) -> None:
-        """Take in the number that the thread has in the tables, of a call that has begun to be told."""
-        self._told[speaker].thread = thread
+    def set_thread(self, speaker: int, thread: int) -> None:
+        """Set the number that the thread of an open call has in the tables."""
+        self._open[speaker].thread = thread
 
-    def see(self, time: Int, interval_us: Int, thread: Int) -> None:
-        """Take in values seen, in any order, and the calls heard since the last time.
+    def add(self, time: Int, interval_us: Int, thread: Int) -> None:
+        """Add values that were seen, in any order, and the calls read since the last time.
 
         Args:
             time: nanoseconds since the start of the trace.
             interval_us: the value seen then.
-            thread: who waited with it, -1 where it was the sampler that looked.
+            thread: the thread that waited with it; -1 if the sampler saw it.
         """
         calls, self._calls = self._calls, []
         order = np.argsort(time, kind="stable")
         time, interval_us, thread = time[order], interval_us[order], thread[order]
-        # All but what differs from the value before says nothing new.
+        # Only a value that differs from the one before is a change.
         changed = np.flatnonzero(np.diff(interval_us, prepend=self._last) != 0)
         if calls:
             changed = _with_first_after(calls, changed, time)

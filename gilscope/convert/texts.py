@@ -36,9 +36,9 @@ class Texts:
         # A word of zeros behind each: so each ends somewhere.
         until = np.cumsum(count + 1)
         padded = np.zeros(int(count.sum()) + len(count), "<u4")
-        told = np.ones(len(padded), np.bool_)
-        told[until - 1] = False
-        padded[told] = words
+        given = np.ones(len(padded), np.bool_)
+        given[until - 1] = False
+        padded[given] = words
         data = padded.view(np.uint8)
         first = (until - count - 1) * 4
         zeros = np.flatnonzero(data == 0)

@@ -1,4 +1,4 @@
-"""The table of ticks: a row for each, which also says where records were lost."""
+"""The table of ticks: a row for each, with the number of records that were lost before it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Int = npt.NDArray[np.int64]
 class Ticks:
     """Writes the table ``samples``.
 
-    Records are lost while the ring is full, and how many is told by the first that finds room again: they
-    are missing between the record before it and it. By then a sampler that came too late has ticked. So rows
-    wait until no loss can be theirs any more.
+    Records are lost while the ring is full, and the first record that finds room again holds their number:
+    they are missing between the record before it and it. By then a sampler that came too late has ticked. So
+    rows are held back until no loss can belong to them.
 
     Args:
         writer: of the tables.
@@ -30,38 +30,38 @@ class Ticks:
         self._times: list[int] = []
         self._rows: list[list[int]] = []  # late_ns, switches, dropped
         self._written_until = 0
-        self._settled = 0
+        self._complete_ns = 0
         self._losses: list[tuple[int, int, int]] = []  # after, until, how many
 
-    def see(
+    def add(
         self,
         ticks: list[tuple[int, int, int]],
         kind: npt.NDArray[np.uint8],
         arg: npt.NDArray[Any],
         time: Int,
-        settled_ns: int,
+        complete_ns: int,
     ) -> None:
-        """Take in a chunk: its ticks (``time_ns``, ``late_ns``, ``switches``) and its records.
+        """Add a chunk: its ticks (``time_ns``, ``late_ns``, ``switches``) and its records.
 
-        All records to come are at ``settled_ns`` or later.
+        All records to come are at ``complete_ns`` or later.
         """
         self._times += [tick[0] for tick in ticks]
         self._rows += [[late, switches, 0] for _, late, switches in ticks]
         at = np.flatnonzero(kind == spool.LOST)
-        after = np.concatenate((np.array([self._settled], np.int64), time))[at]
+        after = np.concatenate((np.array([self._complete_ns], np.int64), time))[at]
         self._losses += zip(after.tolist(), time[at].tolist(), arg[at].tolist(), strict=True)
-        self._settled = settled_ns
+        self._complete_ns = complete_ns
         over = [loss for loss in self._losses if self._times and loss[1] < self._times[-1]]
         self._losses = self._losses[len(over) :]
         self._locate(over)
-        self._write(bisect_right(self._times, min([settled_ns, *(loss[0] for loss in self._losses)])))
+        self._write(bisect_right(self._times, min([complete_ns, *(loss[0] for loss in self._losses)])))
 
     def end(self, end_ns: int) -> None:
-        """Take in when the trace ended, which may be heard of after a tick that came later."""
+        """Set the end of the trace, which may be read after a tick that came later."""
         self._times = [min(time, max(end_ns, self._written_until)) for time in self._times]
 
     def close(self, end_ns: int, switches: int) -> bool:
-        """Write what is left; return whether a row had to be added, since losses were told after all ticks.
+        """Write what is left; return whether a row had to be added, for losses after all ticks.
 
         Args:
             end_ns: the end of the trace.
@@ -87,7 +87,7 @@ class Ticks:
             )
 
     def _share_out(self, rows: range, after: int, until: int, n: int) -> None:
-        """Say of every row that some are missing, and of the one with most of the time that the rest are."""
+        """Give each row one lost record, and the row with most of the time the rest."""
 
         def overlap(row: int) -> int:
             begin = self._times[row - 1] if row else self._written_until

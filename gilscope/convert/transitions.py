@@ -124,11 +124,11 @@ def _first_drop_request(t: Transitions, thread: npt.NDArray[np.int32], after: In
 
 @dataclass(slots=True)
 class _Holds:
-    """Positions of the GIL's own transitions: who took it, who let it go, who came next."""
+    """Positions of the GIL's own transitions: acquires, releases, and the acquire after each release."""
 
     acquire: Int
     release: Int  # of the same hold
-    next_acquire: Int  # behind the release; len(t) where there is none
+    next_acquire: Int  # after the release; len(t) if no acquire follows
     illegal: Int  # transitions that cannot follow the one before them
 
 
@@ -149,7 +149,7 @@ def _holds(t: Transitions) -> _Holds:
 def _forced(t: Transitions, h: _Holds) -> npt.NDArray[np.bool_]:
     """Tell of each hold whether a drop request was out when it ended.
 
-    Usually the releaser then waits for the switch and says so; when another thread was faster it does
+    Usually the releaser then waits for the switch and records that; when another thread was faster it does
     not, but the request itself has been seen.
     """
     asked = _before(t.kind == DROP_REQUEST)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gilscope.convert.directory import Directory
+from gilscope.convert.threads import Threads
 from gilscope.tables.arrays import coded, column
 from gilscope.tables.rows import NULL, RUN, WAIT, Handoffs, Intervals
 from gilscope.tables.schema import DECLARED, TABLES, Column, Kind
@@ -60,18 +60,18 @@ def _array(declared: Column, values: npt.NDArray[Any] | pa.Array) -> pa.Array:
     return column(values, declared.type, values == NULL if declared.null else None)
 
 
-class Rows:
+class RowWriter:
     """Writes intervals and hand-offs, and sums up run and wait per thread."""
 
-    def __init__(self, writer: Writer, directory: Directory) -> None:
+    def __init__(self, writer: Writer, threads: Threads) -> None:
         self._writer = writer
-        self._directory = directory
+        self._threads = threads
 
     def intervals(self, rows: Intervals) -> None:
         """Write rows of ``intervals`` and add them to their threads."""
         if not len(rows):
             return
-        threads = self._directory.threads
+        threads = self._threads.in_order
         for state, attribute in ((RUN, "run_ns"), (WAIT, "wait_ns")):
             mine = rows.state == state
             sums = group_sums(rows.thread[mine], rows.duration[mine], len(threads))

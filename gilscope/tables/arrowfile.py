@@ -1,6 +1,6 @@
 """Reading Arrow IPC files without trust.
 
-A checksum tells damage, not malice: whoever makes a file makes its checksum too. Arrow promises to read any
+A checksum detects damage, not malice: the maker of a file also makes its checksum. Arrow promises to read any
 file without harm, but what it has read has to be validated before it is used: offsets and indices that point
 outside their buffers would crash the process.
 """

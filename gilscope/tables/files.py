@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _opener(path: str, flags: int) -> int:
-    # Opening a FIFO would wait for a writer; there are none on Windows, nor the flag.
+    # Opening a FIFO would wait for a writer; Windows has neither FIFOs nor the flag.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -27,7 +27,7 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading; what is no regular file (a FIFO, a device, a folder) is refused.
 
     Raises:
-        TraceFormatError: it is none.
+        TraceFormatError: if the file is not a regular file.
         OSError: it cannot be opened.
 
     Example:
@@ -79,7 +79,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def write_error(path: Path | str, error: OSError) -> TraceWriteError:
-    """Say in words that a trace cannot be written to ``path``, and what to do."""
+    """Raise an error that explains why a trace cannot be written to ``path``, and what to do."""
     return TraceWriteError(
         error.errno,
         f"the trace cannot be written: {error.strerror}; give a path in a folder that exists, "
@@ -90,7 +90,7 @@ def write_error(path: Path | str, error: OSError) -> TraceWriteError:
 
 @contextmanager
 def write_errors(target: Path, what: str = "timeline") -> Iterator[None]:
-    """Say in words that a file cannot be written.
+    """Raise an error that explains why a file cannot be written.
 
     Raises:
         TraceWriteError: the block raised an OSError.

@@ -167,7 +167,7 @@ class Tables:
             self.table(name)
 
     def _is_later(self, name: str) -> bool:
-        """Tell whether a trace is older than a table: whoever wrote it had no such file to write."""
+        """Return whether a trace is older than a table: its writer knew no such table."""
         return f"{name}.arrow" not in self.metadata.get("files", {f"{name}.arrow"})
 
     def _file(self, name: str) -> Path:

@@ -106,7 +106,7 @@ def test_processor_time_beyond_all_time(load):
 
 
 def test_more_threads_than_there_can_be_are_refused(load, monkeypatch):
-    monkeypatch.setattr("gilscope.convert.directory.MOST_THREADS", 100)
+    monkeypatch.setattr("gilscope.convert.threads.MOST_THREADS", 100)
     s = Spool().batch(0).batch(10, [(spool.THREAD, n, n, 1) for n in range(101)])
 
     with pytest.raises(TraceFormatError, match="more than 100 threads"):
@@ -114,7 +114,7 @@ def test_more_threads_than_there_can_be_are_refused(load, monkeypatch):
 
 
 def test_threads_told_of_that_never_appear_are_bounded(load, monkeypatch):
-    monkeypatch.setattr("gilscope.convert.directory.MOST_THREADS", 100)
+    monkeypatch.setattr("gilscope.convert.threads.MOST_THREADS", 100)
     s = Spool(flags=spool.SAMPLED).batch(0).batch(10, [(spool.NAME, 0, n, 1) for n in range(101)])
 
     with pytest.raises(TraceFormatError, match="more than 100 threads"):

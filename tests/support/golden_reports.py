@@ -14,7 +14,7 @@ from gilscope.report import comparison, sweep, text
 from gilscope.tables import schema
 from gilscope.tables.stored import Tables
 from tests.support.drawn.rows import Interval, Sample, Site, SwitchInterval, Thread, Trace
-from tests.support.drawn.traces import MS, history, of_stories, round_robin, sampled
+from tests.support.drawn.traces import MS, history, of_gils, round_robin, sampled
 from tests.support.oracles import transitions as oracle
 
 DATA = Path(__file__).parents[1] / "data"
@@ -39,7 +39,7 @@ def convoy(cpu: str = "cpu", io: str = "io", file: str = "/app/convoy.py", funct
         time = let_go + MS // 2
         steps += [("release", 1, time), ("acquire", 0, time + 3_000)]
         time += 3_000
-    trace = of_stories([oracle.tell(history(*steps), time + MS)], time + MS)
+    trace = of_gils([oracle.fold(history(*steps), time + MS)], time + MS)
     sites = [Site(0, None, function, file, 30, 28), Site(1, None, "fetch", file, 41, 40)]
     located = [i._replace(site=i.thread if i.state == "run" else 1 - i.thread) for i in trace.intervals]
     return named(trace.but(intervals=located, sites=sites), cpu, io)

@@ -5,7 +5,7 @@ import pytest
 
 from gilscope import analysis
 from tests.support.drawn.rows import Interval, Sample, SwitchInterval, Thread, Trace
-from tests.support.drawn.traces import MS, history, of_stories, round_robin, sampled
+from tests.support.drawn.traces import MS, history, of_gils, round_robin, sampled
 from tests.support.oracles import transitions as oracle
 
 KINDS = {
@@ -41,8 +41,8 @@ def one(trace: Trace, kind: str) -> pd.Series:
     return mine.iloc[0]
 
 
-def story(*steps, end: int, **changes) -> Trace:
-    return of_stories([oracle.tell(history(*steps), end)], end, **changes)
+def trace_of(*steps, end: int, **changes) -> Trace:
+    return of_gils([oracle.fold(history(*steps), end)], end, **changes)
 
 
 def convoy(rounds: int, wait: int, work: int = MS // 2, before: int = MS) -> Trace:
@@ -57,7 +57,7 @@ def convoy(rounds: int, wait: int, work: int = MS // 2, before: int = MS) -> Tra
         time += work
         steps += [("release", 1, time), ("acquire", 0, time + 1000)]
         time += 1000
-    return story(*steps, end=time + MS)
+    return trace_of(*steps, end=time + MS)
 
 
 def calls(n: int, gap: int, *, back: bool) -> Trace:
@@ -72,7 +72,7 @@ def calls(n: int, gap: int, *, back: bool) -> Trace:
         else:
             steps.append(("acquire", holder, time))
         time += 100_000
-    return story(*steps, end=time)
+    return trace_of(*steps, end=time)
 
 
 def turns(*holds: tuple[int, int], repeat: int = 10) -> Trace:
@@ -87,7 +87,7 @@ def turns(*holds: tuple[int, int], repeat: int = 10) -> Trace:
         after = order[(i + 1) % len(order)]
         steps += [("drop", after, time - 100), ("release", thread, time), ("acquire", after, time)]
         steps.append(("request", thread, time))
-    return story(*steps, end=time)
+    return trace_of(*steps, end=time)
 
 
 def test_threads_that_count_all_the_time_saturate_the_gil():
@@ -105,8 +105,8 @@ def test_one_thread_that_counts_does_not_saturate_the_gil():
 
 
 def test_threads_that_count_with_a_gil_each_do_not_saturate_one():
-    alone = [oracle.tell(history(("acquire", thread, 0)), 200 * MS) for thread in range(3)]
-    assert not kinds(of_stories(alone, 200 * MS)) & {"saturated", "unfair"}
+    alone = [oracle.fold(history(("acquire", thread, 0)), 200 * MS) for thread in range(3)]
+    assert not kinds(of_gils(alone, 200 * MS)) & {"saturated", "unfair"}
 
 
 def test_of_several_gils_the_saturated_one_is_found():
@@ -147,7 +147,7 @@ def long_hold(length: int, *, drop: bool) -> Trace:
     steps = [("acquire", 0, 0), ("request", 1, MS), ("request", 2, MS)]
     steps += [("drop", 1, 6 * MS)] if drop else []
     steps += [("release", 0, length), ("acquire", 1, length + 1000)]
-    return story(*steps, end=length + 20 * MS)
+    return trace_of(*steps, end=length + 20 * MS)
 
 
 @pytest.mark.parametrize("drop", [True, False])
@@ -167,7 +167,7 @@ def test_a_hold_of_about_a_switch_interval_is_not_long(drop):
 
 
 def test_a_long_hold_without_waiters_is_not_a_finding():
-    trace = story(
+    trace = trace_of(
         *(("acquire", 0, 0), ("release", 0, 100 * MS), ("acquire", 1, 101 * MS), ("release", 1, 102 * MS)),
         end=110 * MS,
     )
@@ -299,7 +299,7 @@ def test_where_a_thread_waits_the_gil_may_be_the_problem():
 @pytest.mark.parametrize("edges", ["exact", "sampled"])
 def test_one_thread_gives_no_findings(edges):
     changed = [SwitchInterval(0, 5 * MS), SwitchInterval(7, 10_000, None, "observed")]
-    trace = story(
+    trace = trace_of(
         ("acquire", 0, 0), ("release", 0, 90 * MS), end=100 * MS, switch_intervals=changed, idle=[1]
     )
 

@@ -47,25 +47,25 @@ def marks(tmp_path):
 
 
 def test_a_mark_is_an_instant_and_a_region_has_a_length(marks):
-    told = named(REGION, 0, 7, 110, "request ä") + named(MARK, 0, 0, 120, "half")
-    made = Spool().batch(400, [*BEGUN, *told, (REGION_END, 0, 7, 150), (END, 0, 0, 300)])
+    records = named(REGION, 0, 7, 110, "request ä") + named(MARK, 0, 0, 120, "half")
+    made = Spool().batch(400, [*BEGUN, *records, (REGION_END, 0, 7, 150), (END, 0, 0, 300)])
 
     assert marks(made.last(400)) == [(0, "request ä", 10, 40, True), (0, "half", 20, None, True)]
 
 
 def test_a_region_is_of_the_thread_that_began_it(marks):
-    told = [*named(REGION, 1, 7, 110, "moved"), (REGION_END, 0, 7, 150)]
+    records = [*named(REGION, 1, 7, 110, "moved"), (REGION_END, 0, 7, 150)]
 
-    assert marks(Spool().batch(400, [*BEGUN, *told, (END, 0, 0, 300)]).last(400)) == [
+    assert marks(Spool().batch(400, [*BEGUN, *records, (END, 0, 0, 300)]).last(400)) == [
         (1, "moved", 10, 40, True)
     ]
 
 
 def test_regions_of_one_thread_need_not_lie_inside_one_another(marks):
-    told = named(REGION, 0, 7, 110, "a") + named(REGION, 0, 8, 120, "b")
-    told += [(REGION_END, 0, 7, 130), (REGION_END, 0, 8, 140)]
+    records = named(REGION, 0, 7, 110, "a") + named(REGION, 0, 8, 120, "b")
+    records += [(REGION_END, 0, 7, 130), (REGION_END, 0, 8, 140)]
 
-    assert marks(Spool().batch(400, [*BEGUN, *told, (END, 0, 0, 300)]).last(400)) == [
+    assert marks(Spool().batch(400, [*BEGUN, *records, (END, 0, 0, 300)]).last(400)) == [
         (0, "a", 10, 20, True),
         (0, "b", 20, 20, True),
     ]
@@ -74,9 +74,9 @@ def test_regions_of_one_thread_need_not_lie_inside_one_another(marks):
 @pytest.mark.parametrize("chunk", [1, 1000])
 def test_a_region_lasts_to_the_end_of_the_trace_at_most(marks, monkeypatch, chunk):
     monkeypatch.setattr(tables, "CHUNK_TICKS", chunk)
-    told = named(REGION, 0, 7, 110, "cut")
+    records = named(REGION, 0, 7, 110, "cut")
     late = [(REGION_END, 0, 7, 310), *named(MARK, 0, 0, 320, "late")]
-    made = Spool().batch(400, [*BEGUN, *told, (END, 0, 0, 300), *late]).batch(500, late)
+    made = Spool().batch(400, [*BEGUN, *records, (END, 0, 0, 300), *late]).batch(500, late)
 
     assert marks(made.last(600)) == [(0, "cut", 10, 190, False)]
 
@@ -88,9 +88,9 @@ def test_a_killed_process_leaves_its_open_regions(marks):
 
 
 def test_a_name_cut_off_by_a_kill_is_kept_as_far_as_it_goes(marks):
-    told = named(REGION, 0, 7, 110, "abcä")  # the first four bytes end inside of a character
+    records = named(REGION, 0, 7, 110, "abcä")  # the first four bytes end inside of a character
 
-    assert marks(Spool().batch(400, [*BEGUN, *told[:2]])) == [(0, "abc\ufffd", 10, 300 - 10, False)]
+    assert marks(Spool().batch(400, [*BEGUN, *records[:2]])) == [(0, "abc\ufffd", 10, 300 - 10, False)]
 
 
 def test_a_region_that_began_before_the_trace_is_left_out(marks):
@@ -98,13 +98,13 @@ def test_a_region_that_began_before_the_trace_is_left_out(marks):
 
 
 def test_a_region_whose_end_is_lost_lasts_to_the_hole(marks):
-    told = [
+    records = [
         *named(REGION, 0, 7, 110, "lost"),
         *named(REGION, 0, 8, 120, "found"),
         *named(MARK, 1, 0, 130, "m"),
     ]
     after = [(LOST, 0, 5, 200), *named(REGION, 0, 9, 210, "later"), (REGION_END, 0, 8, 220)]
-    made = Spool().batch(140, [*BEGUN, *told]).batch(400, [*after, (END, 0, 0, 300)])
+    made = Spool().batch(140, [*BEGUN, *records]).batch(400, [*after, (END, 0, 0, 300)])
 
     assert marks(made.last(400)) == [
         (0, "lost", 10, 20, False),
@@ -130,9 +130,13 @@ def test_a_thread_of_which_the_first_record_was_lost_has_no_marks(tmp_path):
 
 @pytest.mark.parametrize("flags", [spool.EXACT, spool.SAMPLED])
 def test_a_thread_that_only_marks_has_its_row(tmp_path, flags):
-    told = [*appears(1, 9, 120), *named(MARK, 1, 0, 130, "here"), *named(MARK, 1, 0, 140, "and here")]
+    records = [
+        *appears(1, 9, 120),
+        *named(MARK, 1, 0, 130, "here"),
+        *named(MARK, 1, 0, 140, "and here"),
+    ]
     begun = [*appears(0, 4242, 100), (BEGIN, 0, 0, 100), *named(MARK, 0, 0, 110, "first")]
-    t = convert(Spool(flags=flags).batch(400, [*begun, *told, (END, 0, 0, 300)]).last(400), tmp_path)
+    t = convert(Spool(flags=flags).batch(400, [*begun, *records, (END, 0, 0, 300)]).last(400), tmp_path)
 
     assert [row[:2] for row in rows(t)] == [(0, "first"), (1, "here"), (1, "and here")]
     assert t.threads["native_id"].to_pylist() == [4242, 9]

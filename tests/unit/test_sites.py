@@ -27,7 +27,7 @@ def converted(s, folder):
     return Tables(folder, {"duration_ns": totals.duration_ns, "edges": "exact"})
 
 
-def story(s, first, second):
+def spool_with(s, first, second):
     """Let a thread release at one site, ask, take, and release at another."""
     begun = [(spool.BEGIN, 0, 0, 1), *appears(0, 7, 1), (spool.RELEASE, 0, first, 5)]
     s.batch(10, [*begun, (spool.REQUEST, 0, 5000, 6), (spool.ACQUIRE, 0, 0, 9)])
@@ -37,7 +37,7 @@ def story(s, first, second):
 def test_what_is_described_becomes_rows(tmp_path):
     s = Spool().describe([MODULE, BODY], [(3, 1, 0, 0), (4, 3, 1, 2), (5, 2, 1, 4)])
 
-    found = converted(story(s, 4, 5), tmp_path)
+    found = converted(spool_with(s, 4, 5), tmp_path)
 
     assert found.sites.to_pylist() == [
         row(0, None, "(callers not kept)", None, None, None),
@@ -55,7 +55,7 @@ def test_an_instruction_without_a_line_belongs_to_the_one_before(tmp_path):
     code = (0, 3, "f", "prog.py", none + next_line + none + none)
     s = Spool().describe([code], [(3, 1, 0, 0), (4, 1, 0, 2), (5, 1, 0, 4), (6, 1, 0, 6)])
 
-    found = converted(story(s, 3, 6), tmp_path)
+    found = converted(spool_with(s, 3, 6), tmp_path)
 
     assert found.sites["line"].to_pylist() == [None, None, 4, 4, 4]
 
@@ -66,9 +66,9 @@ def row(site, parent, function, file, line, first_line):
 
 
 def test_a_site_that_was_never_described_is_not_known(tmp_path):
-    found = converted(story(Spool().describe([MODULE], [(3, 1, 0, 0)]), 3, 99), tmp_path)
+    found = converted(spool_with(Spool().describe([MODULE], [(3, 1, 0, 0)]), 3, 99), tmp_path)
     assert found.intervals["site"].to_pylist() == [1, 1, 1]  # the last hold began at the only site there is
-    alone = converted(story(Spool(), 3, 4), tmp_path / "alone")
+    alone = converted(spool_with(Spool(), 3, 4), tmp_path / "alone")
     assert alone.intervals["site"].to_pylist() == [None, None, None]
     assert alone.sites.num_rows == 0
 
@@ -91,16 +91,16 @@ def test_a_site_that_was_never_described_is_not_known(tmp_path):
 )
 def test_what_no_recorder_describes_is_refused(tmp_path, codes, sites, fields):
     with pytest.raises(TraceFormatError, match="describes sites as no recorder does"):
-        converted(story(Spool().describe(codes, sites, fields), 3, 3), tmp_path)
+        converted(spool_with(Spool().describe(codes, sites, fields), 3, 3), tmp_path)
 
 
 def test_a_block_of_absurd_size_is_refused(tmp_path):
     with pytest.raises(TraceFormatError, match="larger than any recorder writes"):
-        converted(story(Spool().describe([MODULE], [], {"size": 1 << 30}), 3, 3), tmp_path)
+        converted(spool_with(Spool().describe([MODULE], [], {"size": 1 << 30}), 3, 3), tmp_path)
 
 
 def test_a_block_that_was_cut_short_ends_the_spool(tmp_path):
-    whole = story(Spool(), 0, 0)
+    whole = spool_with(Spool(), 0, 0)
     begin = len(whole.data)
     whole.describe([MODULE], [(3, 1, 0, 0)])
     for size in range(begin, len(whole.data)):

@@ -24,13 +24,13 @@ def run(chunks, end):
     """Feed chunks of ticks (times) and records (time, how many were lost before it); return the rows."""
     written = Written()
     ticks = Ticks(written)
-    settled = 0
+    complete = 0
     for times, records in chunks:
         kind = np.array([spool.LOST if n else spool.RELEASE for _, n in records], np.uint8)
         arg = np.array([n for _, n in records], np.uint64)
-        settled = records[-1][0] if records else settled
+        complete = records[-1][0] if records else complete
         time = np.array([t for t, _ in records], np.int64)
-        ticks.see([(t, 0, 1) for t in times], kind, arg, time, settled)
+        ticks.add([(t, 0, 1) for t in times], kind, arg, time, complete)
     added = ticks.close(end, 1)
     return [(time, dropped) for time, _, _, dropped in written.rows], added
 

@@ -64,8 +64,8 @@ def handoff_rows(rows: Handoffs) -> list[tuple]:
     return list(zip(*columns, strict=True))
 
 
-def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> oracle.Story:
-    story, carry = oracle.Story(), tr.Transitions.none()
+def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> oracle.Folded:
+    folded, carry = oracle.Folded(), tr.Transitions.none()
     edges = [0, *sorted(c % (len(events) + 1) for c in cuts), len(events)]
     folds, last_releases = [], LastReleases()
     for a, b in pairwise(edges):
@@ -76,23 +76,23 @@ def fold_in_chunks(events: list[oracle.Event], cuts: list[int], end: int) -> ora
     folds.append(tr.finish(carry, end))
     for f in folds:
         assert f.illegal == 0
-        story.intervals += interval_rows(f.intervals)
-        story.sites += [None if site == NO_SITE else site for site in f.intervals.site.tolist()]
-        story.handoffs += handoff_rows(f.handoffs)
-    return story
+        folded.intervals += interval_rows(f.intervals)
+        folded.sites += [None if site == NO_SITE else site for site in f.intervals.site.tolist()]
+        folded.handoffs += handoff_rows(f.handoffs)
+    return folded
 
 
 @given(legal.events(), st.lists(st.integers(0, 1000), max_size=5), st.integers(0, 1000))
 def test_any_legal_history_in_any_chunks_gives_what_the_slow_twin_tells(events, cuts, after):
     end = events[-1][2] + after
 
-    expected, found = oracle.tell(events, end), fold_in_chunks(events, cuts, end)
+    expected, found = oracle.fold(events, end), fold_in_chunks(events, cuts, end)
 
     def key(row):
         return tuple(map(str, row))
 
-    def with_sites(story):
-        return [(*row, site) for row, site in zip(story.intervals, story.sites, strict=True)]
+    def with_sites(folded):
+        return [(*row, site) for row, site in zip(folded.intervals, folded.sites, strict=True)]
 
     assert sorted(with_sites(found), key=key) == sorted(with_sites(expected), key=key)
     assert found.handoffs == expected.handoffs
@@ -101,10 +101,10 @@ def test_any_legal_history_in_any_chunks_gives_what_the_slow_twin_tells(events, 
 def test_a_forced_release_is_known_by_the_request_even_when_the_releaser_did_not_wait():
     events = [(ACQUIRE, 0, 0), (REQUEST, 1, 1), (DROP_REQUEST, 1, 6), (RELEASE, 0, 7), (ACQUIRE, 1, 9)]
 
-    story = fold_in_chunks(events, [], 20)
+    folded = fold_in_chunks(events, [], 20)
 
-    assert (0, "run", 0, 7, "forced") in story.intervals
-    assert story.handoffs == [(0, 1, 1, 6, 7, 9, True, 1)]
+    assert (0, "run", 0, 7, "forced") in folded.intervals
+    assert folded.handoffs == [(0, 1, 1, 6, 7, 9, True, 1)]
 
 
 def test_a_release_of_which_the_request_was_not_seen_is_forced_when_the_releaser_waits():
@@ -116,10 +116,10 @@ def test_a_release_of_which_the_request_was_not_seen_is_forced_when_the_releaser
 def test_a_releaser_that_comes_back_first_makes_no_handoff():
     events = [(ACQUIRE, 0, 0), (REQUEST, 1, 1), (RELEASE, 0, 7), (ACQUIRE, 0, 8), (RELEASE, 0, 9)]
 
-    story = fold_in_chunks(events, [3], 20)
+    folded = fold_in_chunks(events, [3], 20)
 
-    assert story.handoffs == []
-    assert (1, "wait", 1, 19, None) in story.intervals
+    assert folded.handoffs == []
+    assert (1, "wait", 1, 19, None) in folded.intervals
 
 
 def test_two_acquires_in_a_row_are_counted_and_make_no_interval():

@@ -75,13 +75,13 @@ def moved(events: History, threads: int, time: int) -> History:
     return [(kind, thread + threads, at + time) for kind, thread, at in events]
 
 
-def told(events: History, end: int, lost: Sequence[Hole] = ()) -> oracle.Story:
+def fold_with_holes(events: History, end: int, lost: Sequence[Hole] = ()) -> oracle.Folded:
     """Tell a history of which what happened within some spans of time was lost.
 
     Holds and waits end with the last thing known before a hole, and begin with the first thing known
     after it.
     """
-    story = oracle.Story()
+    folded = oracle.Folded()
     begin = -1
     for start, stop in [*lost, (end + 1, end + 1)]:
         part = [e for e in events if begin < e[2] <= start]
@@ -91,11 +91,11 @@ def told(events: History, end: int, lost: Sequence[Hole] = ()) -> oracle.Story:
         begin = stop
         if not part:
             continue
-        found = oracle.tell(part, end if start > end else part[-1][2])
-        story.intervals += found.intervals
-        story.handoffs += found.handoffs
-    story.intervals.sort(key=lambda row: row[2])
-    return story
+        found = oracle.fold(part, end if start > end else part[-1][2])
+        folded.intervals += found.intervals
+        folded.handoffs += found.handoffs
+    folded.intervals.sort(key=lambda row: row[2])
+    return folded
 
 
 @st.composite
@@ -138,9 +138,9 @@ def traces(draw, *, lossy: bool = True, most_gils: int = 3) -> Trace:
     end = max((events[-1][2] for events in histories), default=draw(st.integers(0, MS)))
     end += draw(st.integers(0, 3) | st.integers(0, 10 * MS))
     samples, lost = draw(ticks(end, lossy=lossy and draw(st.booleans())))
-    stories = [told(events, end, lost) for events in histories]
-    return of_stories(
-        stories,
+    gils = [fold_with_holes(events, end, lost) for events in histories]
+    return of_gils(
+        gils,
         end,
         switch_intervals=draw(switch_intervals()),
         samples=samples,
@@ -148,17 +148,17 @@ def traces(draw, *, lossy: bool = True, most_gils: int = 3) -> Trace:
     )
 
 
-def of_stories(stories: Sequence[oracle.Story], end: int, *, idle: Iterable[int] = (), **changes) -> Trace:
+def of_gils(gils: Sequence[oracle.Folded], end: int, *, idle: Iterable[int] = (), **changes) -> Trace:
     """Return a trace of these GILs; ``idle`` are threads that nobody saw do anything."""
     intervals = [
         Interval(who, gil, state, start, duration, release)
-        for gil, story in enumerate(stories)
-        for who, state, start, duration, release in story.intervals
+        for gil, folded in enumerate(gils)
+        for who, state, start, duration, release in folded.intervals
     ]
     handoffs = [
         Handoff(gil, a, b, request, drop, release, acquire, acquire - release, forced, waiters)
-        for gil, story in enumerate(stories)
-        for a, b, request, drop, release, acquire, forced, waiters in story.handoffs
+        for gil, folded in enumerate(gils)
+        for a, b, request, drop, release, acquire, forced, waiters in folded.handoffs
     ]
     threads = [Thread(who, f"idle {who}", 0, 0) for who in idle]
     for who in sorted({i.thread for i in intervals}):
@@ -202,8 +202,8 @@ def round_robin(n_threads: int, turns: int, hold: int = MS, gap: int = 1000) -> 
         out += [(DROP_REQUEST, after, time), (RELEASE, who, time)]
         time += gap
         out += [(ACQUIRE, after, time), (REQUEST, who, time)]
-    story = oracle.tell(out, time + hold)
-    return of_stories([story], time + hold)
+    folded = oracle.fold(out, time + hold)
+    return of_gils([folded], time + hold)
 
 
 def sampled(trace: Trace, period: int = MS, **changes) -> Trace:

@@ -9,7 +9,7 @@ Event = tuple[int, int, int]
 
 
 @dataclass
-class Story:
+class Folded:
     """What a sequence of events means; rows are plain tuples."""
 
     intervals: list[tuple] = field(default_factory=list)  # thread, state, start, duration, release
@@ -18,9 +18,9 @@ class Story:
     # from, to, request, drop_request, release, acquire, forced, waiters
 
 
-def tell(events: list[Event], end: int) -> Story:
+def fold(events: list[Event], end: int) -> Folded:
     """Walk through legal events of one GIL and say what happened, up to ``end``."""
-    story = Story()
+    folded = Folded()
     asked: dict[int, int] = {}
     holder, held_since = None, 0
     last: dict | None = None  # the last hold that ended
@@ -50,13 +50,13 @@ def tell(events: list[Event], end: int) -> Story:
         elif kind == ACQUIRE:
             request = asked.pop(thread, None)
             if request is not None:
-                story.intervals.append((thread, "wait", request, time - request, None))
-                story.sites.append(asked_at[thread])
+                folded.intervals.append((thread, "wait", request, time - request, None))
+                folded.sites.append(asked_at[thread])
             if last is not None:
-                close(story, last)
+                close(folded, last)
                 if last["thread"] != thread:
                     first = next((t for who, t in drops if who == thread), None)
-                    story.handoffs.append(
+                    folded.handoffs.append(
                         (
                             last["thread"],
                             thread,
@@ -70,18 +70,18 @@ def tell(events: list[Event], end: int) -> Story:
                     )
             holder, held_since, last, drops = thread, time, None, []
     if last is not None:
-        close(story, last)
+        close(folded, last)
     if holder is not None:
-        story.intervals.append((holder, "run", held_since, end - held_since, "open"))
-        story.sites.append(left.get(holder))
+        folded.intervals.append((holder, "run", held_since, end - held_since, "open"))
+        folded.sites.append(left.get(holder))
     for thread, request in asked.items():
-        story.intervals.append((thread, "wait", request, end - request, None))
-        story.sites.append(asked_at[thread])
-    return story
+        folded.intervals.append((thread, "wait", request, end - request, None))
+        folded.sites.append(asked_at[thread])
+    return folded
 
 
-def close(story: Story, hold: dict) -> None:
+def close(folded: Folded, hold: dict) -> None:
     """Write the row of a hold that ended."""
     kind = "forced" if hold["forced"] else "voluntary"
-    story.intervals.append((hold["thread"], "run", hold["start"], hold["time"] - hold["start"], kind))
-    story.sites.append(hold["site"])
+    folded.intervals.append((hold["thread"], "run", hold["start"], hold["time"] - hold["start"], kind))
+    folded.sites.append(hold["site"])

@@ -12,11 +12,11 @@ from tests.support.analysed import A_HELPER, a_window, each_helper, fitting, row
 from tests.support.drawn.rows import Interval, Sample, SwitchInterval, Trace
 from tests.support.drawn.traces import (
     calm,
+    fold_with_holes,
     history,
     is_tied,
-    of_stories,
+    of_gils,
     round_robin,
-    told,
     traces,
 )
 from tests.support.oracles import spans as slowspans
@@ -148,7 +148,7 @@ def test_an_overrun_belongs_to_its_own_hold_where_stamps_are_equal():
         *(("release", 1, 9), ("acquire", 0, 9), ("request", 2, 9), ("drop", 2, 9), ("release", 0, 9)),
         *(("acquire", 2, 9), ("release", 2, 20)),
     )
-    trace = of_stories([told(story, 30)], 30)
+    trace = of_gils([fold_with_holes(story, 30)], 30)
 
     holds = analysis.holds(trace.recording())
 

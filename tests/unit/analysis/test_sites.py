@@ -8,7 +8,7 @@ from gilscope import analysis
 from gilscope.errors import OptionError
 from tests.support.analysed import rows
 from tests.support.drawn.rows import Site
-from tests.support.drawn.traces import MS, calm, history, of_stories, oracle, round_robin, sampled, traces
+from tests.support.drawn.traces import MS, calm, history, of_gils, oracle, round_robin, sampled, traces
 from tests.support.oracles import sites as slowsites
 from tests.support.oracles.sites import located
 
@@ -85,7 +85,7 @@ def deaf():
         ("release", 1, 201 * MS),
         ("acquire", 0, 202 * MS),
     )
-    trace = of_stories([oracle.tell(events, 210 * MS)], 210 * MS)
+    trace = of_gils([oracle.fold(events, 210 * MS)], 210 * MS)
     stack = [
         Site(0, None, "(callers not kept)", None, None, None),
         Site(1, 0, "main", "/app/main.py", 7, 1),

@@ -16,11 +16,11 @@ from tests.support.drawn.traces import (
     MS,
     calm,
     convoy_like,
-    of_stories,
+    fold_with_holes,
+    of_gils,
     regions,
     round_robin,
     sampled,
-    told,
     traces,
 )
 from tests.support.oracles import analysis as slow
@@ -103,8 +103,8 @@ def test_convoys_agree_with_the_slow_twin(trace):
 def test_convoys_agree_with_the_slow_twin_around_every_threshold(events, interval, lost):
     end = events[-1][2]
     spans = [(round(at * end), min(round((at + length) * end), end)) for at, length in lost]
-    trace = of_stories(
-        [told(events, end, spans)],
+    trace = of_gils(
+        [fold_with_holes(events, end, spans)],
         end,
         switch_intervals=[SwitchInterval(0, interval)],
         samples=[s for a, b in spans for s in (Sample(a), Sample(b, dropped=1))],

@@ -16,11 +16,11 @@ from tests.support.drawn.rows import Mark, Trace
 from tests.support.drawn.timelines import PID, ZERO_NS
 from tests.support.drawn.traces import (
     calm,
+    fold_with_holes,
     history,
-    of_stories,
+    of_gils,
     round_robin,
     sampled,
-    told,
 )
 from tests.support.oracles.timeline import Twin
 
@@ -89,7 +89,7 @@ def test_all_events_in_small_steps(monkeypatch):
 
 def test_a_slice_of_length_zero_comes_before_another_that_begins_with_it():
     steps = [("acquire", 0, 2), ("release", 0, 2), ("request", 0, 2), ("acquire", 0, 5)]
-    trace = of_stories([told(history(*steps), 9)], 9)
+    trace = of_gils([fold_with_holes(history(*steps), 9)], 9)
     assert [(i.state, i.start_ns, i.duration_ns) for i in trace.intervals] == [
         ("wait", 2, 3),
         ("run", 2, 0),

@@ -1,4 +1,4 @@
-"""Who of the threads that may have waited at a tick did wait, where sampling saw only how many."""
+"""Chooses which of the candidates waited at a tick, where sampling saw only their number."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,14 @@ _SEED = 20  # any: the same spool gives the same tables
 _ASLEEP_ODDS = 1e4  # of a thread seen asleep on the GIL's condition, a moment after the count
 
 
-class Attribution:
-    """Tells which threads waited for the GIL at each tick.
+class WaiterChoice:
+    """Chooses which threads waited for the GIL at each tick.
 
-    The GIL's condition counts who waits, all of them. Who is asleep on it is seen thread by thread; a
-    waiter that was woken and has not got the GIL yet looks like any thread that is ready to run. Where
-    as many are missing as are ready, all of those waited; where none is missing, none did. Between the two
-    as many as are missing are drawn, with the odds that each thread showed at the ticks where there was no
-    doubt: a share of time is then right on average, though one tick may blame the wrong thread.
+    The GIL's condition counts all threads that wait. Sampling sees which threads sleep on it; a waiter that
+    was woken and has not got the GIL yet looks like any thread that is ready to run. If all ready threads
+    are missing from the count of sleepers, all of them waited; if no waiter is missing, none of them did.
+    Otherwise the missing number is drawn, with the odds that each thread showed at unambiguous ticks: a share
+    of time is then right on average, though a single tick may name the wrong thread.
     """
 
     def __init__(self) -> None:

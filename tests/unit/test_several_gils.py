@@ -148,7 +148,7 @@ def spooled(records: list[tuple[int, ...]], size: int) -> Spool:
     return made.last(records[-1][3])
 
 
-def expected_rows(found: oracle.Story, life: Life) -> tuple[list[tuple], list[tuple]]:
+def expected_rows(found: oracle.Folded, life: Life) -> tuple[list[tuple], list[tuple]]:
     return (
         [(life.interpreter, *row) for row in found.intervals],
         [(life.interpreter, *row) for row in found.handoffs],
@@ -189,7 +189,7 @@ def test_every_gil_has_the_rows_that_the_slow_twin_tells_of_it(drawn, after, chu
     recording, totals = convert(spooled(stream(drawn, end), size), chunk)
 
     numbers = by_number(recording)
-    expected = [expected_rows(oracle.tell(life.events, last_of(life, end)), life) for life in drawn]
+    expected = [expected_rows(oracle.fold(life.events, last_of(life, end)), life) for life in drawn]
     assert in_some_order(intervals(recording)) == in_some_order(
         renumbered([row for part, _ in expected for row in part], (1,), numbers)
     )
@@ -217,7 +217,7 @@ def test_nothing_is_made_up_of_any_gil_where_records_were_lost(drawn, chunk, dat
     first = data.draw(st.integers(BEGUN_BY, len(all_records) - 2))
     last = data.draw(st.integers(first, len(all_records) - 2))
     stop = all_records[last][3]
-    # That threads lose their first records is another story.
+    # That threads lose their first records is another folded.
     heads = [(*r[:3], stop, *r[4:]) for r in all_records[first:last] if r[0] in HEADS]
     kept = [*all_records[:first], (LOST, 0, last - first + 1, stop), *heads, *all_records[last:]]
 
@@ -225,7 +225,7 @@ def test_nothing_is_made_up_of_any_gil_where_records_were_lost(drawn, chunk, dat
 
     transitions = [r for r in all_records[:first] if r[0] < LOST or r[0] in (BEGIN, GIL, GIL_END)]
     known_until = transitions[-1][3] if transitions else 0
-    story = oracle.Story()
+    folded = oracle.Folded()
     seen = {id(r) for r in all_records[:first]}, {id(r) for r in all_records[last:]}
     numbers = by_number(recording)
     for life in drawn:
@@ -245,9 +245,9 @@ def test_nothing_is_made_up_of_any_gil_where_records_were_lost(drawn, chunk, dat
             if after:
                 at = next((i for i, e in enumerate(part) if e[0] == ACQUIRE), len(part))
                 part = [e for i, e in enumerate(part) if i >= at or e[0] == REQUEST]
-            found = oracle.tell(part, part_end)
-            story.intervals += [(life.interpreter, *row) for row in found.intervals]
-    expected = renumbered(story.intervals, (1,), numbers)
+            found = oracle.fold(part, part_end)
+            folded.intervals += [(life.interpreter, *row) for row in found.intervals]
+    expected = renumbered(folded.intervals, (1,), numbers)
     assert in_some_order(intervals(recording)) == in_some_order(expected)
     assert totals.dropped == last - first + 1
 

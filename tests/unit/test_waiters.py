@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gilscope.convert.attribution import Attribution
 from gilscope.convert.spool import STATE_READY, STATE_RUN, STATE_WAIT
+from gilscope.convert.waiters import WaiterChoice
 
 
-def waits(attribution, ticks):
+def waits(choice, ticks):
     """Return for each tick the set of threads that waited; a tick is (waiters, {thread: state})."""
     rows = [(i, who, what) for i, (_, states) in enumerate(ticks) for who, what in states.items()]
     tick, thread, state = (np.array(column, np.int64) for column in zip(*rows, strict=True))
     counts = np.array([n for n, _ in ticks], np.int64)
-    chosen = attribution.waits(tick, thread.astype(np.int32), state, counts)
+    chosen = choice.waits(tick, thread.astype(np.int32), state, counts)
     return [set(thread[chosen & (tick == i)].tolist()) for i in range(len(ticks))]
 
 
@@ -31,7 +31,7 @@ def waits(attribution, ticks):
     ],
 )
 def test_no_doubt(waiters, states, expected):
-    assert waits(Attribution(), [(waiters, states)]) == [expected]
+    assert waits(WaiterChoice(), [(waiters, states)]) == [expected]
 
 
 tick = st.tuples(
@@ -42,7 +42,7 @@ tick = st.tuples(
 
 @given(st.lists(tick, min_size=1, max_size=30))
 def test_as_many_as_were_counted_and_the_sleeping_first(ticks):
-    for (counted, states), found in zip(ticks, waits(Attribution(), ticks), strict=True):
+    for (counted, states), found in zip(ticks, waits(WaiterChoice(), ticks), strict=True):
         asleep = {who for who, state in states.items() if state == STATE_WAIT}
         ready = {who for who, state in states.items() if state == STATE_READY}
         assert found <= asleep | ready
@@ -53,7 +53,7 @@ def test_doubt_is_settled_by_what_each_thread_showed_elsewhere():
     sure = [(1, {1: STATE_READY})] * 900 + [(0, {1: STATE_READY})] * 100  # nine to one
     sure += [(1, {2: STATE_READY})] * 500 + [(0, {2: STATE_READY})] * 500  # one to one
     doubtful = [(1, {1: STATE_READY, 2: STATE_READY})] * 4000
-    found = waits(Attribution(), sure + doubtful)[len(sure) :]
+    found = waits(WaiterChoice(), sure + doubtful)[len(sure) :]
     share = sum(1 in who for who in found) / len(found)
     # Of two that wait with odds 9 and 1, and of which exactly one does, it is the first in 9 of 10
     # cases; five standard deviations of 4,000 draws.
@@ -62,4 +62,4 @@ def test_doubt_is_settled_by_what_each_thread_showed_elsewhere():
 
 def test_the_same_spool_gives_the_same_tables():
     ticks = [(1, {1: STATE_READY, 2: STATE_READY})] * 50
-    assert waits(Attribution(), ticks) == waits(Attribution(), ticks)
+    assert waits(WaiterChoice(), ticks) == waits(WaiterChoice(), ticks)

@@ -1,4 +1,4 @@
-"""Who the threads are: from the records that tell of threads, their names and their CPU time."""
+"""The threads of a trace: from the records about threads, their names and their CPU time."""
 
 from dataclasses import dataclass, field
 
@@ -10,11 +10,11 @@ from gilscope.errors import TraceFormatError
 from gilscope.tables.rows import NO_TIME
 
 MOST_THREADS = 1 << 20
-"""As many as a record can tell apart."""
+"""The number of threads that a record can distinguish."""
 LONGEST_NAME = 4096
-"""Bytes; what is behind them is cut off."""
+"""Bytes; the rest of a longer name is cut off."""
 UNKNOWN = 0
-"""Native id of a thread of which the record that tells it was lost."""
+"""Native id of a thread whose first record was lost."""
 
 
 @dataclass(slots=True)
@@ -50,8 +50,8 @@ class Thread:
 
 
 @dataclass(slots=True)
-class _Said:
-    """What one thread is in the middle of saying about a thread (mostly itself)."""
+class _Description:
+    """What one thread has recorded so far about a thread, mostly itself."""
 
     about: Thread
     low: int = 0
@@ -59,10 +59,10 @@ class _Said:
 
 
 @dataclass(slots=True)
-class Directory:
-    """The threads of a trace in order of appearance, and the names said of them.
+class Threads:
+    """The threads of a trace in order of appearance, and their names.
 
-    A native id is used again by the kernel: what is said of it goes to the newest thread that has it.
+    The kernel reuses native ids: a record about one belongs to the newest thread that has it.
 
     Args:
         by_record: whether a thread appears with its first record (exact edges), or when
@@ -70,24 +70,24 @@ class Directory:
     """
 
     by_record: bool
-    threads: list[Thread] = field(default_factory=list)
+    in_order: list[Thread] = field(default_factory=list)
     _newest: dict[int, int] = field(default_factory=dict)
-    _expected: dict[int, Thread] = field(default_factory=dict)  # known of, not yet appeared
-    _said: dict[int, _Said] = field(default_factory=dict)
+    _expected: dict[int, Thread] = field(default_factory=dict)  # described, but not yet seen
+    _open: dict[int, _Description] = field(default_factory=dict)
     _speakers: dict[int, int] = field(default_factory=dict)  # native ids
     _numbers: npt.NDArray[np.int32] = field(default_factory=lambda: np.full(MOST_THREADS, -1, np.int32))
-    _unsettled: dict[int, int] = field(default_factory=dict)  # number of the GIL of its first record
+    _undecided: dict[int, int] = field(default_factory=dict)  # number of the GIL of its first record
 
     def appear(self, native_id: int, time_ns: int, interpreter: int = 0) -> int:
         """Enter a thread when it is first seen; return its number."""
-        if len(self.threads) >= MOST_THREADS:
+        if len(self.in_order) >= MOST_THREADS:
             raise TraceFormatError(f"more than {MOST_THREADS} threads appear, which no trace can hold")
         thread = self._expected.pop(native_id, None) or Thread(native_id)
         thread.interpreter = interpreter
         thread.first_ns = thread.last_ns = time_ns
-        self.threads.append(thread)
-        self._newest[native_id] = len(self.threads) - 1
-        return len(self.threads) - 1
+        self.in_order.append(thread)
+        self._newest[native_id] = len(self.in_order) - 1
+        return len(self.in_order) - 1
 
     def number_of(self, native_id: int, time_ns: int) -> int:
         """Return the number of the thread with this native id; enter it when it is new."""
@@ -105,8 +105,8 @@ class Directory:
         """Return the numbers of the threads that wrote records, in order; with exact edges.
 
         Threads of several GILs enter a trace at the same moment, and not always in the order in which the
-        core numbered them. One whose first record was lost enters with the first that was not, as nobody
-        knows who.
+        core numbered them. A thread whose first record was lost enters with its next record, as an unknown
+        thread.
         """
         numbers = self._numbers[speakers]
         if len(numbers) and numbers.min() < 0:
@@ -118,9 +118,9 @@ class Directory:
         return numbers
 
     def number_of_silent(self, native_id: int, time_ns: int, interpreter: int) -> int:
-        """Return the number of a thread that is said to have held another GIL all along.
+        """Return the number of a thread that held another GIL during the whole trace.
 
-        If it has spoken of anything meanwhile that was another thread: one that nobody knows.
+        If a thread with this native id has written records, the holder is another, unknown thread.
         """
         silent = native_id != UNKNOWN and native_id not in self._newest
         return self.appear(native_id if silent else UNKNOWN, time_ns, interpreter)
@@ -128,13 +128,13 @@ class Directory:
     def _known(self, native_id: int) -> Thread:
         number = self._newest.get(native_id)
         if number is not None:
-            return self.threads[number]
+            return self.in_order[number]
         if len(self._expected) >= MOST_THREADS:
-            raise TraceFormatError(f"more than {MOST_THREADS} threads are told of, which no trace can hold")
+            raise TraceFormatError(f"more than {MOST_THREADS} threads are described, which no trace can hold")
         return self._expected.setdefault(native_id, Thread(native_id))
 
-    def hear(self, kind: int, speaker: int, arg: int, time_ns: int, *, gil: int = 0) -> None:
-        """Take in one record of a kind that is no transition.
+    def read(self, kind: int, speaker: int, arg: int, time_ns: int, *, gil: int = 0) -> None:
+        """Read one record that is not a transition.
 
         Args:
             kind: a record kind of `gilscope.convert.spool`.
@@ -148,39 +148,39 @@ class Directory:
             if self.by_record:
                 number = self._numbers[speaker] = self.appear(arg, time_ns)
                 if gil:
-                    self._unsettled[number] = gil
+                    self._undecided[number] = gil
         if kind in (spool.THREAD, spool.NAME):
-            self._said[speaker] = _Said(self._known(arg))
+            self._open[speaker] = _Description(self._known(arg))
             return
         if kind == spool.INTERVAL:
-            self._said.pop(speaker, None)  # it goes on about something else
-        said = self._said.get(speaker)
-        if said is None:
+            self._open.pop(speaker, None)  # what follows is about a switch interval
+        description = self._open.get(speaker)
+        if description is None:
             return  # its beginning was lost
         if kind in (spool.IDENT_LOW, spool.CPU_LOW):
-            said.low = arg
+            description.low = arg
         elif kind == spool.IDENT_HIGH:
-            said.about.ident = arg << 32 | said.low
+            description.about.ident = arg << 32 | description.low
         elif kind == spool.CPU_HIGH:
-            said.about.cpu_last_ns = arg << 32 | said.low
-        elif kind == spool.TEXT and len(said.text) < LONGEST_NAME:
-            said.text += arg.to_bytes(4, "little")
-            said.about.name = bytes(said.text).rstrip(b"\0").decode("utf-8", "replace")
+            description.about.cpu_last_ns = arg << 32 | description.low
+        elif kind == spool.TEXT and len(description.text) < LONGEST_NAME:
+            description.text += arg.to_bytes(4, "little")
+            description.about.name = bytes(description.text).rstrip(b"\0").decode("utf-8", "replace")
 
-    def settle(self, gil: int, interpreter: int, threads: list[int]) -> None:
-        """Take in whose GIL the one with this number is, of which these threads have just written."""
+    def set_interpreter(self, gil: int, interpreter: int, threads: list[int]) -> None:
+        """Set the interpreter of threads that have written records of its GIL."""
         for number in threads:
-            if self._unsettled.get(number) == gil:
-                self.threads[number].interpreter = interpreter
-                del self._unsettled[number]
+            if self._undecided.get(number) == gil:
+                self.in_order[number].interpreter = interpreter
+                del self._undecided[number]
 
     def start_cpu(self, native_id: int, cpu_ns: int) -> None:
-        """Take in the CPU time a thread had when the trace began."""
+        """Set the CPU time that a thread had when the trace began."""
         self._known(native_id).cpu_first_ns = cpu_ns
 
     def cpu(self, native_id: int, cpu_ns: int) -> None:
-        """Take in a later reading."""
+        """Set a later reading of a thread's CPU time."""
         number = self._newest.get(native_id)
         # Less than before: another thread has this native id now, and has not appeared yet.
-        if number is not None and cpu_ns >= (self.threads[number].cpu_last_ns or 0):
-            self.threads[number].cpu_last_ns = cpu_ns
+        if number is not None and cpu_ns >= (self.in_order[number].cpu_last_ns or 0):
+            self.in_order[number].cpu_last_ns = cpu_ns
