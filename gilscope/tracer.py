@@ -42,14 +42,17 @@ class _Tracing:
         return self._trace
 
     def _begin(self) -> None:
+        # All imports come before the recording, which would record them.
+        import gilscope.record.marking  # noqa: F401
         from gilscope.record.session import Session
+
+        if self._options.children:
+            from gilscope.record.children import ChildProcesses
 
         self._session = Session(self._options)
         self._trace = Trace()
         self._trace._record(self._session)
         if self._options.children:
-            from gilscope.record.children import ChildProcesses
-
             self._children = ChildProcesses(self._session)
         atexit.register(self._finish_at_exit)
 
@@ -120,11 +123,12 @@ def _unseen(call: Callable[[], None]) -> None:
 
 def _fill(trace: Trace, session: Session, children: ChildProcesses | None) -> None:
     """End the recording, convert it and give it to the trace; then remove the spool."""
+    stopped = session.stop()
+    # After the recording, which would record these imports.
     from gilscope.convert.folder import convert, stored
     from gilscope.tables.files import temporary_folder
     from gilscope.tables.notmeasured import cut_short
 
-    stopped = session.stop()
     if children is not None:
         children.end_recordings()
     session.check_destination()
