@@ -69,7 +69,8 @@ def found() -> list[Interpreter]:
     folders += [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     names = [f"python{minor}{kind}" for minor in supported() for kind in ("", "-shared", "t")]
     paths = [folder / name for folder in folders for name in names if os.access(folder / name, os.X_OK)]
-    every = {one.path: one for path in paths if (one := describe(path))}.values()
+    # A free-threaded build has copies under two names in one folder.
+    every = {(one.path.parent, str(one)): one for path in paths if (one := describe(path))}.values()
     return sorted(every, key=lambda one: (order(one.minor), one.path.name.endswith("-shared")))
 
 
