@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from gilscope.progress import progress_bar
-from tests.bench.common import Bound, Figure, Plan, fresh, peak_mb, pin_to_one_core, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, peak_mb, pin_to_one_core, scratch
 
-_EVERY_REPORT = Bound(5.0, "budget: a report while its reader waits")
-_ON_REQUEST = Bound(10.0, "budget: a question while its reader waits")
-_PEAK = Bound(2000.0, "budget: a laptop of 8 GB with other programs")
+_EVERY_REPORT = Bound(5.0, TARGET)
+_ON_REQUEST = Bound(10.0, TARGET)
+_PEAK = Bound(2000.0, TARGET)
 _WORKLOADS = ("mixed", "four threads writing", "four threads compressing")
 _FIRST = ("threads", "overhead", "handoffs", "holds", "timeline")
 _THEN = ("blame", "convoys")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 _MARK = "gilscope-bench-answer:"
+TARGET = "target: chosen for the first release, derived from nothing"
+"""Origin of a bound that the project set itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Bound:
 
     Args:
         value: the limit, in the unit of the figure.
-        origin: where it comes from: a definition, an invariant, or what a budget is meant to spare.
+        origin: where it comes from: a definition, an invariant, or `TARGET`.
         least: whether it is the least the figure may be, else the most.
     """
 

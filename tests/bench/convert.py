@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gilscope.progress import progress_bar
-from tests.bench.common import Bound, Figure, Plan, fresh, peak_mb, pin_to_one_core, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, peak_mb, pin_to_one_core, scratch
 
-_SPEED = Bound(5.0, "budget: a busy second, 5 million transitions, in a second", least=True)
-_PEAK = Bound(500.0, "budget: fits beside the program in a container of 1 GB")
+_SPEED = Bound(5.0, TARGET, least=True)
+_PEAK = Bound(500.0, TARGET)
 _PATTERNS = ("two threads writing", "mixed", "one thread writing")
 
 

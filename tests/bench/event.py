@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from gilscope import _core
 from gilscope.progress import progress_bar
 from tests.bench import uprobes
-from tests.bench.common import Bound, Figure, Plan, SkippedError, fresh, median, quantile
+from tests.bench.common import TARGET, Bound, Figure, Plan, SkippedError, fresh, median, quantile
 
 _EVENTS = 2_000_000
 
@@ -62,10 +62,10 @@ def run(plan: Plan) -> Iterator[Figure]:
     clock = _core.prove(exact=True)["clock"]
     spread = f"least {min(events):.1f}, 90 % below {quantile(events, 0.9):.1f}, {len(events)} processes"
     fast = clock == "tsc"  # other clocks cost more than all the rest
-    bound = Bound(20.0, "budget: two clock reads of 10 ns") if fast else None
+    bound = Bound(20.0, TARGET) if fast else None
     yield Figure("a transition, exact edges", median(events), "ns", bound, note=f"clock {clock}; {spread}")
     located = [c["located"] for c in costs]
-    bound = Bound(40.0, "budget: a transition, and 5 ns for each of four frames") if fast else None
+    bound = Bound(40.0, TARGET) if fast else None
     yield Figure("a release with its site, four frames deep", median(located), "ns", bound)
     yield Figure("one clock read (the floor)", median([c["clock"] for c in costs]), "ns")
     yield Figure("the call without the hook", median([c["call"] for c in costs]), "ns")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gilscope.progress import progress_bar
-from tests.bench.common import Bound, Figure, Plan, fresh, median, peak_mb, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, median, peak_mb, scratch
 from tests.bench.convert import converted, synthesise
 
-_WAIT = Bound(3.0, "budget: a timeline while its reader waits")
-_PEAK = Bound(1000.0, "budget: a laptop of 8 GB with other programs")
+_WAIT = Bound(3.0, TARGET)
+_PEAK = Bound(1000.0, TARGET)
 _MILLION = 1_000_000
 _MANY = 20_000_000
 # Transitions that make an interval: an uncontended write is two and one hold; between two threads that fight

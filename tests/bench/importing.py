@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 
 from gilscope.progress import progress_bar
-from tests.bench.common import ROOT, Bound, Figure, Plan, median, shuffled, spread
+from tests.bench.common import ROOT, TARGET, Bound, Figure, Plan, median, shuffled, spread
 
-_LIGHT = Bound(30.0, "budget: as long as bare Python takes to start")
-_LAZY = Bound(0, "definition: heavy packages load on first use")
+_LIGHT = Bound(30.0, TARGET)
+_LAZY = Bound(0, TARGET)
 _HEAVY = ("numpy", "pandas", "pyarrow", "viztracer", "rich")
 _BARE, _IMPORT = "pass", "import gilscope"
 

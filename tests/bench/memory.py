@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gilscope.progress import progress_bar
-from tests.bench.common import Bound, Figure, Plan, fresh, recording, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
 
 if TYPE_CHECKING:
     from gilscope.record.options import Edges
 
-_ADDED = Bound(32.0, "budget: twice the ring of 16 MB")
+_ADDED = Bound(32.0, TARGET)
 _RECORD = Bound(16.0, "definition: the size of a record")
 _STATUS = Path("/proc/self/status")
 

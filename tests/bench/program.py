@@ -12,19 +12,19 @@ from pathlib import Path
 
 from gilscope.progress import progress_bar
 from gilscope.watching.watches import watch
-from tests.bench.common import Bound, Figure, Plan, fresh, median, recording, scratch, spread
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, median, recording, scratch, spread
 from tests.bench.workloads import FREE, WORKLOADS, Done, run_fixed
 
-_WATCHED = Bound(1.01, "budget: a mode to leave on")
+_WATCHED = Bound(1.01, TARGET)
 _USUAL = {
     "watched": _WATCHED,
-    "traced": Bound(1.02, "budget: within the noise of most machines"),
-    "located": Bound(1.05, "budget: rankings stay what they are"),
+    "traced": Bound(1.02, TARGET),
+    "located": Bound(1.05, TARGET),
 }
 _WORST = {
     "watched": _WATCHED,
-    "traced": Bound(1.10, "budget of the worst case: 7 million transitions a second"),
-    "located": Bound(1.20, "budget of the worst case: twice that without sites"),
+    "traced": Bound(1.10, TARGET),
+    "located": Bound(1.20, TARGET),
 }
 _BOUNDS = {
     "two threads counting": _USUAL,

@@ -20,14 +20,14 @@ from typing import Any
 
 from gilscope.progress import progress_bar
 from tests.bench import uprobes
-from tests.bench.common import Bound, Figure, Plan, SkippedError, fresh, quantile, recording, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, SkippedError, fresh, quantile, recording, scratch
 from tests.bench.workloads import run_fixed
 
 Event = tuple[int, str, int]
 """Native thread id, ``acquire`` or ``release``, nanoseconds of CLOCK_MONOTONIC."""
 
 _SAME = Bound(0, "invariant: both see the same calls")
-_CLOSE = Bound(5.0, "budget: a thousandth of the switch interval of 5 ms")
+_CLOSE = Bound(5.0, TARGET)
 _BOUND_NS = 5_000
 _DISTURBANCES = (
     "sched:sched_switch",

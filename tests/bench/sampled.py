@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from gilscope.progress import progress_bar
 from gilscope.record.options import SAMPLED_PERIOD_S
-from tests.bench.common import Bound, Figure, Plan, fresh, recording, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, recording, scratch
 from tests.bench.workloads import run_for
 
-_ALIKE = Bound(2.0, "budget: ranks the threads alike")
+_ALIKE = Bound(2.0, TARGET)
 _COVERAGE = Bound(0.95, "definition: 95 % intervals", least=True)
 _SAME = Bound(0, "invariant: the GIL counts its own switches")
 _NAMES = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gilscope.progress import progress_bar
 from gilscope.record.options import EXACT_PERIOD_S, SAMPLED_PERIOD_S
-from tests.bench.common import Bound, Figure, Plan, fresh, quantile, recording, scratch
+from tests.bench.common import TARGET, Bound, Figure, Plan, fresh, quantile, recording, scratch
 from tests.bench.workloads import run_for
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _PERIODS: dict[Edges, float] = {"exact": EXACT_PERIOD_S, "sampled": SAMPLED_PERIOD_S}
 
 
-_SHARE = Bound(3.0, "budget: a small part of the one core that a GIL keeps busy")
-_TICKS = Bound(0.9, "definition: the sampler needs no GIL; a tenth for late ticks", least=True)
+_SHARE = Bound(3.0, TARGET)
+_TICKS = Bound(0.9, TARGET, least=True)
 
 
 def share(edges: Edges, name: str, seconds: float) -> dict[str, Any]:
