@@ -74,7 +74,7 @@ def test_a_search_of_fixed_length_finds_nothing():
 
     assert not found.findings, next(iter(found.findings.values())).trace
     assert len(found.lines) > 1000
-    assert found.used > 20
+    assert found.used > 40
 
 
 def test_a_search_says_what_it_found(monkeypatch):
