@@ -40,7 +40,7 @@ class Line:
     note: str
 
     def __str__(self) -> str:
-        verdict = "FAILED" if self.failed else "ok" if self.passed else "skipped"
+        verdict = "FAILED" if self.failed else "ok" if self.passed else "skipped" if self.skipped else ""
         return f"{verdict:8} {self.what:44} {self.note}"
 
 
