@@ -142,7 +142,7 @@ static int open_wanted(const struct gs_collection *c)
 
 static void open_files(const struct gs_collection *c)
 {
-    now.what = "the file that says how long to record cannot be opened";
+    now.what = "the control file of the recording cannot be opened";
     now.error = open_wanted(c);
     if (now.error)
         return;

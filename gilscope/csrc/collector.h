@@ -42,7 +42,7 @@ void gs_collector_nudge(void);
 uint32_t gs_collector_ask_flush(void);
 void gs_collector_await_flush(uint32_t asked);
 
-/* In a forked child, where the thread is not: lets go of the parent's files and writes nothing. */
+/* In a forked child, where the thread is not: closes the parent's files and writes nothing. */
 void gs_collector_abandon(void);
 
 #endif

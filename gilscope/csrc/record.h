@@ -22,8 +22,8 @@ enum gs_kind {
     /* 2 to 5; arg: id of the interpreter whose GIL it is (0: the main one), so that the number is
      * understood again after GS_LOST. A release of the main interpreter's GIL has its site there */
     GS_ACQUIRE = 2,      /* has the GIL */
-    GS_RELEASE = 3,      /* lets the GIL go */
-    GS_DROP_REQUEST = 4, /* the wait timed out with no switch: asks the holder to let go */
+    GS_RELEASE = 3,      /* releases the GIL */
+    GS_DROP_REQUEST = 4, /* the wait timed out with no switch: asks the holder to release */
     GS_FORCED = 5,       /* its release obeyed a drop request: it waits until another took over */
     GS_LOST = 6,         /* arg: records that found the ring full, all just before this one */
     GS_THREAD = 7,       /* first record of a thread; arg: native id */
@@ -126,7 +126,7 @@ struct gs_batch {
     uint16_t waiters; /* threads that wait for the GIL, with GS_COUNTED */
 };
 
-/* ---- sites: where in the program the GIL was let go ---- */
+/* ---- sites: where in the program the GIL was released ---- */
 
 #define GS_NO_SITE    0u /* not known */
 #define GS_OUTSIDE    1u /* the caller of an outermost frame */

@@ -164,7 +164,7 @@ static inline uint32_t find(struct gs_sites *s, const struct gs_frame *frame, ui
     }
 }
 
-/* ---- where it was asked to let go ---- */
+/* ---- the site of a drop request ---- */
 
 struct text {
     uint32_t first_line;

@@ -1,4 +1,4 @@
-/* Where in the program the GIL was let go: stacks of Python frames, each under one number.
+/* Where in the program the GIL was released: stacks of Python frames, each under one number.
  *
  * A site is a frame at an instruction, called from another site. Sites are found and made in the
  * hook of a release, under the GIL's own mutex, so there is one writer at a time; the sampler reads

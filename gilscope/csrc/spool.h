@@ -43,7 +43,7 @@ void gs_spool_flush(struct gs_spool *s);
 /* Flushes and closes. */
 void gs_spool_close(struct gs_spool *s);
 
-/* In a forked child: lets go of the parent's file and writes nothing to it. */
+/* In a forked child: closes the parent's file and writes nothing to it. */
 void gs_spool_abandon(struct gs_spool *s);
 
 /* zlib's CRC-32, so that readers need no code of ours. */

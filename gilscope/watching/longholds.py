@@ -67,8 +67,8 @@ class LongHold:
 
     def __str__(self) -> str:
         where = f" in {self.stack[0]}" if self.stack else ""
-        who = ", ".join(self.waiters)
-        text = f"the GIL was held for {self.held_s:.3f} s by {self.thread}{where} while {who} waited"
+        waiters = ", ".join(self.waiters)
+        text = f"the GIL was held for {self.held_s:.3f} s by {self.thread}{where} while {waiters} waited"
         return "\n".join([text, *(f"  called from {place}" for place in self.stack[1:])])
 
 

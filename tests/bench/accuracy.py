@@ -121,16 +121,16 @@ def _found(folder: Path, metadata: dict[str, Any]) -> dict[tuple[int, str], list
     zero, found = metadata["start_monotonic_ns"], dict[tuple[int, str], list[Span]]()
     ends, releases = dict[int, int](), dict[int, int]()
     for row in trace.intervals.sort_by("start_ns").to_pylist():
-        who, start = native[row["thread"]], zero + row["start_ns"]
+        thread, start = native[row["thread"]], zero + row["start_ns"]
         end = start + row["duration_ns"]
-        if who in ends:
-            found.setdefault((who, "off"), []).append((ends[who], start))
-        ends[who] = end
+        if thread in ends:
+            found.setdefault((thread, "off"), []).append((ends[thread], start))
+        ends[thread] = end
         if row["state"] == "run":
-            if who in releases:
-                found.setdefault((who, "between holds"), []).append((releases[who], start))
-            releases[who] = end
-        found.setdefault((who, row["state"]), []).append((start, end))
+            if thread in releases:
+                found.setdefault((thread, "between holds"), []).append((releases[thread], start))
+            releases[thread] = end
+        found.setdefault((thread, row["state"]), []).append((start, end))
     return found
 
 
@@ -141,8 +141,8 @@ def trial(rounds: int) -> list[Case]:
             known = _in_thread(rounds) + _contended(rounds)
         found = _found(recorded.folder, recorded.convert())
     return [
-        (state, taken, end - start, *edge_errors_ns((start, end), found.get((who, state), ())))
-        for who, state, start, end, taken in known
+        (state, taken, end - start, *edge_errors_ns((start, end), found.get((thread, state), ())))
+        for thread, state, start, end, taken in known
     ]
 
 

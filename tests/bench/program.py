@@ -49,8 +49,8 @@ def _records(spool: Path) -> dict[str, int]:
     with SpoolReader(spool) as reader:
         for batch in reader.batches():
             records += len(batch.records)
-            told = batch.records["word"][(batch.records["word"] & np.uint64(31)) == LOST]
-            lost += int((told >> np.uint64(32)).sum())
+            losses = batch.records["word"][(batch.records["word"] & np.uint64(31)) == LOST]
+            lost += int((losses >> np.uint64(32)).sum())
     return {"records": records, "lost": lost}
 
 

@@ -117,11 +117,11 @@ def subject(scale: float) -> dict[str, list[Event] | list[int]]:
     for row in rows:
         if row["state"] != "run":
             continue
-        who, start = native[row["thread"]], row["start_ns"]
+        thread, start = native[row["thread"]], row["start_ns"]
         if start > 0:  # the trace begins inside the first hold and ends inside the last
-            events.append((who, "acquire", zero + start))
+            events.append((thread, "acquire", zero + start))
         if row["release"] != "open":
-            events.append((who, "release", zero + start + row["duration_ns"]))
+            events.append((thread, "release", zero + start + row["duration_ns"]))
     events.sort(key=lambda event: event[2])
     return {"events": events, "bounds": [zero, zero + metadata["duration_ns"]]}
 
@@ -190,8 +190,8 @@ def _watched(scale: float, file: Path) -> Watched:
     mine = [tuple(event) for event in ours["events"]]
 
     def theirs(acquire: str, release: str) -> list[Event]:
-        events = [(who, "acquire", at) for who, at in seen.get(acquire, []) if first <= at <= last]
-        events += [(who, "release", at) for who, at in seen.get(release, []) if first <= at <= last]
+        events = [(thread, "acquire", at) for thread, at in seen.get(acquire, []) if first <= at <= last]
+        events += [(thread, "release", at) for thread, at in seen.get(release, []) if first <= at <= last]
         return sorted(events, key=lambda event: event[2])
 
     return Watched(

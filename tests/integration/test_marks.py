@@ -56,8 +56,8 @@ def test_marks_and_regions_of_several_threads(edges):
 
     found = rows(t)
     assert [row[:2] for row in (found[0], found[-1])] == [("MainThread", "begin"), ("MainThread", "end")]
-    for who in ("a", "b"):
-        outer, inside, inner = [row for row in found if row[0] == who]
+    for thread in ("a", "b"):
+        outer, inside, inner = [row for row in found if row[0] == thread]
         assert (outer[1], inside[1], inner[1]) == ("outer", "inside", "inner")
         assert outer[2] <= inside[2] <= inner[2]
         assert 2_000_000 <= inner[3] <= outer[3]

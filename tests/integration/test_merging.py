@@ -33,7 +33,7 @@ def assert_functions_hold_the_gil(trace: gilscope.Trace, found: merged.Merged) -
         checked += len(functions)
     assert checked > 1000
     # On 3.12 and later VizTracer without gilscope calls them Dummy-1.
-    workers = {name for who, name in found.names.items() if who in found.gil and name != "MainThread"}
+    workers = {name for thread, name in found.names.items() if thread in found.gil and name != "MainThread"}
     assert workers == {"worker-0", "worker-1"}
 
 

@@ -220,8 +220,8 @@ def test_the_report_names_the_line_that_keeps_the_gil(tmp_path: Path):
     text = t.report()
     assert "(in offender_sleep (" in " ".join(text.split())
     line = f"{Path(__file__).name}:{here(offender_sleep)} offender_sleep"
-    (told,) = [row for row in text.splitlines() if row.startswith(line)]
-    assert "Thread-" in told, "on whom"
+    (line_of_it,) = [row for row in text.splitlines() if row.startswith(line)]
+    assert "Thread-" in line_of_it, "on whom"
     first = json.loads(t.report(format="json"))["sites"][0]
     assert (first["function"], first["line"]) == ("offender_sleep", here(offender_sleep))
     assert first["inflicted_ns"] > 90_000_000

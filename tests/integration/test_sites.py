@@ -64,7 +64,7 @@ def test_of_a_short_hold_the_innermost_callers_are_kept():
 
 
 def test_the_kept_stack_is_the_one_python_reports():
-    told = []
+    seen = []
 
     def deep(n):
         if n:
@@ -73,14 +73,14 @@ def test_the_kept_stack_is_the_one_python_reports():
         while frame:
             found.append((frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno))
             frame = frame.f_back
-        told.append(found)
+        seen.append(found)
         return time.sleep(0.001)
 
     with gilscope.trace(None, stacks_over=0) as t:
         deep(30)
 
     (found,) = [s for s in stacks(t) if s[0][0].endswith("deep")]
-    assert found[1:] == told[0][1:]
+    assert found[1:] == seen[0][1:]
 
 
 def test_stacks_deeper_than_can_be_kept_say_so():

@@ -152,7 +152,7 @@ static void a_gil_that_was_there_is_found(void)
     fake_interp_end(&others[0]);
 }
 
-static void who_holds_one_when_the_trace_begins_is_told(void)
+static void the_holder_at_the_begin_of_a_trace_is_recorded(void)
 {
     fake_interp_begin(&others[0], true);
     my_other.native_id = 4711;
@@ -461,7 +461,7 @@ int main(void)
     RUN(one_that_shares_the_main_gil_has_no_number);
     RUN(a_forced_switch_is_recorded_for_any_gil);
     RUN(a_gil_that_was_there_is_found);
-    RUN(who_holds_one_when_the_trace_begins_is_told);
+    RUN(the_holder_at_the_begin_of_a_trace_is_recorded);
     RUN(a_gil_in_no_state_to_be_one_is_left_alone);
     RUN(without_a_list_there_is_only_the_main_gil);
     RUN(a_number_is_free_again_once_its_interpreter_is_gone);

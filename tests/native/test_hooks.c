@@ -228,7 +228,7 @@ static void a_changed_interval_is_seen_by_the_next_request(void)
     }
 }
 
-/* CPython asks the holder to let go only if no thread has let go meanwhile. */
+/* CPython requests a drop only if no thread has released meanwhile. */
 static void a_timeout_after_a_switch_is_no_drop_request(void)
 {
     pthread_t other;

@@ -347,7 +347,7 @@ static void a_torn_list_of_interpreters_is_not_whole(void)
 }
 
 /* The main GIL is proven all the same. */
-static void a_list_that_is_none_is_given_up(void)
+static void a_broken_list_ends_the_walk(void)
 {
     struct fake_gil_state *far =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -394,7 +394,7 @@ static void another_python_is_refused(void)
     CHECK(!prove_as(0x040b0000, &l) && strstr(why.text, "found 4.11"));
 }
 
-static void a_table_that_is_none_is_refused(void)
+static void a_table_with_other_contents_is_refused(void)
 {
     EACH_VERSION(13)
     {
@@ -444,7 +444,7 @@ static void a_gil_in_no_memory_is_refused(void)
     munmap(gone, 4096);
 }
 
-static void a_gil_that_does_not_fit_what_python_says_is_refused(void)
+static void a_gil_that_contradicts_python_is_refused(void)
 {
     EACH_VERSION(11)
     {
@@ -496,12 +496,12 @@ int main(int argc, char **argv)
     RUN(interpreters_are_listed_newest_first);
     RUN(a_gil_is_one_only_in_a_state_that_one_can_be_in);
     RUN(a_torn_list_of_interpreters_is_not_whole);
-    RUN(a_list_that_is_none_is_given_up);
+    RUN(a_broken_list_ends_the_walk);
     RUN(another_python_is_refused);
-    RUN(a_table_that_is_none_is_refused);
+    RUN(a_table_with_other_contents_is_refused);
     RUN(offsets_out_of_bounds_are_refused);
     RUN(a_gil_in_no_memory_is_refused);
-    RUN(a_gil_that_does_not_fit_what_python_says_is_refused);
+    RUN(a_gil_that_contradicts_python_is_refused);
     RUN(a_list_without_this_thread_is_refused);
     return check_done();
 }

@@ -22,7 +22,7 @@ int mprotect(void *address, size_t length, int protection)
     return (int)syscall(SYS_mprotect, address, length, protection);
 }
 
-static void whichever_slot_refuses_none_keeps_a_hook(void)
+static void no_slot_keeps_a_hook_when_one_refuses(void)
 {
     CHECK(gs_slots_learn(&layout, &calls, &why));
     remember_slots();
@@ -88,7 +88,7 @@ static void a_watch_is_refused_whole_and_outlives_a_refused_trace(void)
 int main(void)
 {
     prepare();
-    RUN(whichever_slot_refuses_none_keeps_a_hook);
+    RUN(no_slot_keeps_a_hook_when_one_refuses);
     RUN(a_watch_is_refused_whole_and_outlives_a_refused_trace);
     return check_done();
 }

@@ -154,7 +154,7 @@ static void peek_gives_one_piece_and_no_more_than_asked(void)
     gs_ring_close(&ring);
 }
 
-static void a_full_ring_counts_and_tells_at_the_hole(void)
+static void a_full_ring_records_the_loss_where_it_happened(void)
 {
     const struct gs_record *r;
     open_ring();
@@ -363,7 +363,7 @@ static void nothing_is_lost_while_there_is_room(void)
     CHECK_EQUAL(t.records, (uint64_t)PRODUCERS * EACH);
 }
 
-static void every_loss_is_told(void)
+static void every_loss_is_recorded(void)
 {
     struct tally t = race(false, true);
     CHECK(t.lost > 0);
@@ -377,13 +377,13 @@ int main(void)
     RUN(the_lap_owns_the_top_bit);
     RUN(a_slot_not_yet_whole_is_not_seen);
     RUN(peek_gives_one_piece_and_no_more_than_asked);
-    RUN(a_full_ring_counts_and_tells_at_the_hole);
+    RUN(a_full_ring_records_the_loss_where_it_happened);
     RUN(a_loss_that_finds_no_room_stays_counted);
     RUN(each_quarter_asks_for_the_consumer_once);
     RUN(pages_are_there_before_producers_come);
     RUN(a_forked_child_has_nothing_in_it);
     RUN(closing_twice_is_harmless);
     RUN(nothing_is_lost_while_there_is_room);
-    RUN(every_loss_is_told);
+    RUN(every_loss_is_recorded);
     return check_done();
 }

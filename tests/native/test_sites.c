@@ -211,7 +211,7 @@ static uint32_t root(uint32_t site)
     return site;
 }
 
-static void test_short_stacks_are_cut_and_say_so(void)
+static void test_short_stacks_end_with_the_site_of_a_cut(void)
 {
     static struct part deep[400];
     for (int i = 0; i < 400; i++)
@@ -239,7 +239,7 @@ static void test_only_a_shim_beyond_the_kept_frames_is_no_cut(void)
     gs_sites_close(&sites, unpin);
 }
 
-/* ---- where it was asked to let go ---- */
+/* ---- the site of a drop request ---- */
 
 #define ASK(...)                                                                                   \
     (stand((struct part[]){__VA_ARGS__},                                                           \
@@ -251,7 +251,7 @@ static void test_only_a_shim_beyond_the_kept_frames_is_no_cut(void)
            sizeof((struct part[]){__VA_ARGS__}) / sizeof(struct part)),                            \
      gs_sites_here(&sites, (uintptr_t)&thread, whole, true))
 
-static void test_who_kept_it_did_so_where_it_was_asked(void)
+static void test_a_late_release_has_the_site_of_the_request(void)
 {
     for (int whole = 0; whole < 2; whole++) {
         begin();
@@ -584,9 +584,9 @@ int main(void)
     RUN(test_code_that_cannot_be_given_back_stays);
     RUN(test_frames_of_the_interpreter_are_left_out);
     RUN(test_no_frame_is_no_site);
-    RUN(test_short_stacks_are_cut_and_say_so);
+    RUN(test_short_stacks_end_with_the_site_of_a_cut);
     RUN(test_only_a_shim_beyond_the_kept_frames_is_no_cut);
-    RUN(test_who_kept_it_did_so_where_it_was_asked);
+    RUN(test_a_late_release_has_the_site_of_the_request);
     RUN(test_a_function_that_was_seen_before_may_have_returned);
     RUN(test_a_function_that_was_never_seen_may_be_gone);
     RUN(test_an_unknown_site_is_where_the_hold_ended);

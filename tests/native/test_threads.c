@@ -131,7 +131,7 @@ static unsigned open_descriptors(void)
 
 /* ---- states ---- */
 
-static void only_who_sleeps_on_the_gil_waits(void)
+static void only_a_thread_asleep_on_the_gil_waits(void)
 {
     start_blocked();
     gil = (struct gs_gil_view){.holder = (uintptr_t)&blocked[RUNNING].state, .locked = true};
@@ -387,7 +387,7 @@ static void no_more_are_listed_than_asked_for(void)
 
 int main(void)
 {
-    RUN(only_who_sleeps_on_the_gil_waits);
+    RUN(only_a_thread_asleep_on_the_gil_waits);
     RUN(no_thread_runs_while_the_gil_is_free);
     RUN(candidates_are_listed_where_waiters_are_counted);
     RUN(nothing_is_looked_at_again_while_nothing_moves);

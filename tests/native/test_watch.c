@@ -113,7 +113,7 @@ static void without_a_waiter_nothing_is_looked_at(void)
     gs_watch_end(watching);
 }
 
-static void shorter_holds_are_not_told(void)
+static void shorter_holds_are_not_reported(void)
 {
     watch_over(UINT64_C(3600000000000));
     keep_from_another(LONG_US);
@@ -135,7 +135,7 @@ static void what_finds_no_room_is_counted(void)
     CHECK(!gs_watch_take(watching, &h));
 }
 
-static void the_watchers_holds_are_not_told(void)
+static void holds_by_the_watcher_are_not_reported(void)
 {
     watch_by((uint64_t)pthread_self(), 1);
     keep_from_another(0);
@@ -152,7 +152,7 @@ static void *take_and_drop_once_begun(void *unused)
     return take_and_drop(unused);
 }
 
-static void holds_for_which_only_the_watcher_waits_are_not_told(void)
+static void holds_that_block_only_the_watcher_are_not_reported(void)
 {
     pthread_t watcher;
     CHECK_EQUAL(pthread_create(&watcher, NULL, take_and_drop_once_begun, NULL), 0);
@@ -404,10 +404,10 @@ int main(void)
     remember_slots();
     RUN(a_long_hold_is_reported_with_its_waiters);
     RUN(without_a_waiter_nothing_is_looked_at);
-    RUN(shorter_holds_are_not_told);
+    RUN(shorter_holds_are_not_reported);
     RUN(what_finds_no_room_is_counted);
-    RUN(the_watchers_holds_are_not_told);
-    RUN(holds_for_which_only_the_watcher_waits_are_not_told);
+    RUN(holds_by_the_watcher_are_not_reported);
+    RUN(holds_that_block_only_the_watcher_are_not_reported);
     RUN(the_watcher_wakes_for_a_hold_and_at_the_end);
     RUN(a_watcher_of_a_watch_that_is_over_takes_nothing_of_the_next);
     RUN(a_watch_and_a_trace_begin_and_end_in_any_order);

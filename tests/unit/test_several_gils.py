@@ -63,7 +63,7 @@ def intervals(recording: Tables) -> list[tuple]:
 
 @dataclass
 class Life:
-    """One GIL: the number it had, its interpreter, its events, and when its end was told (None: never)."""
+    """One GIL: the number it had, its interpreter, its events, and when its end was recorded (None: never)."""
 
     number: int
     interpreter: int
@@ -96,7 +96,7 @@ def lives(draw) -> list[Life]:
 
 
 def wind_up(events: list[oracle.Event]) -> None:
-    """Let all who wait have it and the last one let go, as before an interpreter's end."""
+    """Let each waiting thread acquire it and the last one release it, as before an interpreter's end."""
     time, holder, waiting = events[-1][2], None, {}
     for kind, thread, _ in events:
         if kind == REQUEST:
@@ -241,7 +241,7 @@ def test_nothing_is_made_up_of_any_gil_where_records_were_lost(drawn, chunk, dat
             if life.end is not None and (after or ended(life, all_records[:first])):
                 part_end = part[-1][2]  # noqa: PLW2901
             if after and life.number and all(kind == REQUEST for kind, *_ in part):
-                continue  # whose GIL it is that they wait for was not told again
+                continue  # whose GIL it is that they wait for was not recorded again
             if after:
                 at = next((i for i, e in enumerate(part) if e[0] == ACQUIRE), len(part))
                 part = [e for i, e in enumerate(part) if i >= at or e[0] == REQUEST]

@@ -65,8 +65,8 @@ def test_constants_are_those_of_record_h():
     assert int(defines["BATCH_MAGIC"].rstrip("u"), 16) == spool.BATCH_MAGIC
     assert defines["MAGIC"].strip('"').encode() == spool.MAGIC
     assert int(defines["SITES_MAGIC"].rstrip("u"), 16) == spool.SITES_MAGIC
-    told = ("NO_SITE", "OUTSIDE", "CUT_SITE", "FIRST_SITE")
-    assert [int(defines[name].rstrip("u")) for name in told] == [*sites.NUMBERS]
+    constants = ("NO_SITE", "OUTSIDE", "CUT_SITE", "FIRST_SITE")
+    assert [int(defines[name].rstrip("u")) for name in constants] == [*sites.NUMBERS]
     structs = ("batch", "header", "record", "sites_block", "code", "site")
     dtypes = (spool.BATCH, spool.HEADER, spool.RECORD, spool.SITES, spool.CODE, spool.SITE)
     for struct, dtype in zip(structs, dtypes, strict=True):

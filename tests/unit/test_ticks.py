@@ -77,7 +77,7 @@ def recordings(draw):
 
 
 @given(recordings())
-def test_every_loss_is_told_once_and_where_it_was(recording):
+def test_every_loss_is_counted_once_where_it_happened(recording):
     chunks, end = recording
     rows, added = run(chunks, end)
 

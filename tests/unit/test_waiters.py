@@ -11,7 +11,7 @@ from gilscope.convert.waiters import WaiterChoice
 
 def waits(choice, ticks):
     """Return for each tick the set of threads that waited; a tick is (waiters, {thread: state})."""
-    rows = [(i, who, what) for i, (_, states) in enumerate(ticks) for who, what in states.items()]
+    rows = [(i, thread, what) for i, (_, states) in enumerate(ticks) for thread, what in states.items()]
     tick, thread, state = (np.array(column, np.int64) for column in zip(*rows, strict=True))
     counts = np.array([n for n, _ in ticks], np.int64)
     chosen = choice.waits(tick, thread.astype(np.int32), state, counts)
@@ -43,8 +43,8 @@ tick = st.tuples(
 @given(st.lists(tick, min_size=1, max_size=30))
 def test_as_many_as_were_counted_and_the_sleeping_first(ticks):
     for (counted, states), found in zip(ticks, waits(WaiterChoice(), ticks), strict=True):
-        asleep = {who for who, state in states.items() if state == STATE_WAIT}
-        ready = {who for who, state in states.items() if state == STATE_READY}
+        asleep = {thread for thread, state in states.items() if state == STATE_WAIT}
+        ready = {thread for thread, state in states.items() if state == STATE_READY}
         assert found <= asleep | ready
         assert len(found) == min(counted, len(asleep | ready))
 
@@ -54,7 +54,7 @@ def test_doubt_is_settled_by_what_each_thread_showed_elsewhere():
     sure += [(1, {2: STATE_READY})] * 500 + [(0, {2: STATE_READY})] * 500  # one to one
     doubtful = [(1, {1: STATE_READY, 2: STATE_READY})] * 4000
     found = waits(WaiterChoice(), sure + doubtful)[len(sure) :]
-    share = sum(1 in who for who in found) / len(found)
+    share = sum(1 in thread for thread in found) / len(found)
     # Of two that wait with odds 9 and 1, and of which exactly one does, it is the first in 9 of 10
     # cases; five standard deviations of 4,000 draws.
     assert share == pytest.approx(0.9, abs=5 * (0.09 / 4000) ** 0.5)

@@ -120,8 +120,8 @@ def regions(draw, trace: Trace) -> Trace:
     instants = st.integers(0, trace.duration) | st.sampled_from([*edges, 0, trace.duration])
     spans = st.tuples(st.integers(0, 6), st.sampled_from("ab"), instants, instants, st.booleans())
     marks = [
-        Mark(who, name, min(begin, end), None if instant else abs(end - begin))
-        for who, name, begin, end, instant in draw(st.lists(spans, max_size=12))
+        Mark(thread, name, min(begin, end), None if instant else abs(end - begin))
+        for thread, name, begin, end, instant in draw(st.lists(spans, max_size=12))
     ]
     return trace.but(marks=marks)
 
@@ -151,29 +151,29 @@ def traces(draw, *, lossy: bool = True, most_gils: int = 3) -> Trace:
 def of_gils(gils: Sequence[oracle.Folded], end: int, *, idle: Iterable[int] = (), **changes) -> Trace:
     """Return a trace of these GILs; ``idle`` are threads that nobody saw do anything."""
     intervals = [
-        Interval(who, gil, state, start, duration, release)
+        Interval(thread, gil, state, start, duration, release)
         for gil, folded in enumerate(gils)
-        for who, state, start, duration, release in folded.intervals
+        for thread, state, start, duration, release in folded.intervals
     ]
     handoffs = [
         Handoff(gil, a, b, request, drop, release, acquire, acquire - release, forced, waiters)
         for gil, folded in enumerate(gils)
         for a, b, request, drop, release, acquire, forced, waiters in folded.handoffs
     ]
-    threads = [Thread(who, f"idle {who}", 0, 0) for who in idle]
-    for who in sorted({i.thread for i in intervals}):
-        mine = [i for i in intervals if i.thread == who]
+    threads = [Thread(thread, f"idle {thread}", 0, 0) for thread in idle]
+    for thread in sorted({i.thread for i in intervals}):
+        mine = [i for i in intervals if i.thread == thread]
         first = min(i.start_ns for i in mine)
         last = max(i.start_ns + i.duration_ns for i in mine)
         threads.append(
             Thread(
-                who,
-                None if who % 5 == 4 else f"t{who % 4}",
+                thread,
+                None if thread % 5 == 4 else f"t{thread % 4}",
                 first,
                 last,
-                who if who % 3 else None,
+                thread if thread % 3 else None,
                 mine[0].interpreter,
-                4301 + who,
+                4301 + thread,
             )
         )
     return Trace(end, threads, intervals, handoffs, **changes)
@@ -194,14 +194,14 @@ def history(*steps: tuple[str, int, int]) -> History:
 def round_robin(n_threads: int, turns: int, hold: int = MS, gap: int = 1000) -> Trace:
     """Return a trace of threads that all want the GIL all the time and get it in turn."""
     out: History = [(ACQUIRE, 0, 0)]
-    out += [(REQUEST, who, 0) for who in range(1, n_threads)]
+    out += [(REQUEST, thread, 0) for thread in range(1, n_threads)]
     time = 0
     for turn in range(n_threads * turns):
-        who, after = turn % n_threads, (turn + 1) % n_threads
+        thread, after = turn % n_threads, (turn + 1) % n_threads
         time += hold
-        out += [(DROP_REQUEST, after, time), (RELEASE, who, time)]
+        out += [(DROP_REQUEST, after, time), (RELEASE, thread, time)]
         time += gap
-        out += [(ACQUIRE, after, time), (REQUEST, who, time)]
+        out += [(ACQUIRE, after, time), (REQUEST, thread, time)]
     folded = oracle.fold(out, time + hold)
     return of_gils([folded], time + hold)
 

@@ -143,9 +143,9 @@ def _overhead_by_thread(trace: Trace) -> Rows:
     whose: dict[int, list[Slice]] = {n: [] for n in took}
     for g in gils(trace):
         for s in slices(trace, g):
-            who = next_holder(trace, g, s.end) if s.holder is None else s.holder
-            if who is not None:
-                whose[who].append(s)
+            thread = next_holder(trace, g, s.end) if s.holder is None else s.holder
+            if thread is not None:
+                whose[thread].append(s)
     for number in took:
         answers = sum(s.end - s.start for s in whose[number])
         changes = [c for g in gils(trace) for c in changes_of(trace, g) if c[0] == number]
@@ -247,8 +247,8 @@ def blame(trace: Trace) -> dict[int, dict[int | str, int]]:
     out: dict[int, dict[int | str, int]] = {}
     for g in gils(trace):
         for s in slices(trace, g):
-            for who in s.waiters:
-                row = out.setdefault(who, {})
+            for thread in s.waiters:
+                row = out.setdefault(thread, {})
                 whom = "free" if s.holder is None else s.holder
                 row[whom] = row.get(whom, 0) + s.end - s.start
     return out
@@ -257,18 +257,18 @@ def blame(trace: Trace) -> dict[int, dict[int | str, int]]:
 def convoys(trace: Trace) -> Rows:
     out = []
     for g in gils(trace):
-        for who in sorted({w.thread for w in waits_of(trace, g)}):
-            out += [_convoy(trace, who, c) for c in _convoys_of(trace, g, who) if len(c) >= 3]
+        for thread in sorted({w.thread for w in waits_of(trace, g)}):
+            out += [_convoy(trace, thread, c) for c in _convoys_of(trace, g, thread) if len(c) >= 3]
     return sorted(out, key=lambda row: -row["lost_ns"])
 
 
-def _convoys_of(trace: Trace, gil: int, who: int) -> list[list[tuple[Span, int, int]]]:
+def _convoys_of(trace: Trace, gil: int, thread: int) -> list[list[tuple[Span, int, int]]]:
     """Return the rounds of a thread, those behind one another for one holder together."""
     found: list[list[tuple[Span, int, int]]] = []
     last_holder: int | None = None  # of the long wait before, if that was a round
     for w in sorted(waits_of(trace, gil), key=lambda w: w.start):
         interval = interval_at(trace, w.at)
-        if w.thread != who or not w.whole or w.duration < max(0.5 * interval, 1):
+        if w.thread != thread or not w.whole or w.duration < max(0.5 * interval, 1):
             continue
         round_ = _round(trace, gil, w, interval)
         if round_ is not None and round_[1] == last_holder:
@@ -295,18 +295,18 @@ def _round(trace: Trace, gil: int, w: Span, interval: int) -> tuple[Span, int, i
     return w, ahead[-1].thread, released
 
 
-def _convoy(trace: Trace, who: int, rounds: list[tuple[Span, int, int]]) -> dict:
+def _convoy(trace: Trace, thread: int, rounds: list[tuple[Span, int, int]]) -> dict:
     start, end = rounds[0][2], rounds[-1][0].at + rounds[-1][0].duration
     lost, holder = sum(w.duration for w, _, _ in rounds), rounds[0][1]
-    row = {"thread": who, "thread_name": names(trace)[who]}
+    row = {"thread": thread, "thread_name": names(trace)[thread]}
     row |= {"holder": holder, "holder_name": names(trace)[holder], "start_ns": start, "end_ns": end}
     row |= {"rounds": len(rounds), "mean_wait_ns": lost / len(rounds), "lost_ns": lost}
     row["idle_ns"] = observed(trace, end) - observed(trace, start) - lost
     return row
 
 
-def _in_window(trace: Trace, who: int, state: str, start: int, end: int) -> int:
-    mine = [s for s in spans(trace) if s.thread == who and s.state == state]
+def _in_window(trace: Trace, thread: int, state: str, start: int, end: int) -> int:
+    mine = [s for s in spans(trace) if s.thread == thread and s.state == state]
     return sum(max(min(s.end, end) - max(s.start, start), 0) for s in mine)
 
 
@@ -314,7 +314,7 @@ def timeline(trace: Trace, window: float) -> Rows:
     out = []
     active = sorted({s.thread for s in spans(trace)})
     lasting = [(n, w) for n in active for w in ("run", "wait") if _in_window(trace, n, w, 0, wall(trace))]
-    shown = [n for n in active if any(n == who for who, _ in lasting)]
+    shown = [n for n in active if any(n == thread for thread, _ in lasting)]
     for row in _overhead_by_window(trace, window):
         begin = row["start_ns"]
         stop = min(begin + round(window * 1e9), trace.duration)

@@ -66,7 +66,7 @@ def sites(trace: Trace, by: str, frame: str) -> dict[Place, dict]:
             row = found.setdefault(place(trace, run.site, by, frame), _nothing())
             free_until = runs[i + 1].start if i + 1 < len(runs) else None
             _add(row, run, parts, free_until, response)
-    return {where: _told(trace, row) for where, row in found.items()}
+    return {where: _finished(trace, row) for where, row in found.items()}
 
 
 def _nothing() -> dict:
@@ -85,9 +85,9 @@ def _add(row: dict, run: Span, parts: list[Slice], free_until: int | None, respo
     for part in parts:
         length = part.end - part.start
         if run.start <= part.start and part.end <= run.end:
-            for who in part.waiters:
+            for thread in part.waiters:
                 row["inflicted_ns"] += length
-                row["victims"][who] = row["victims"].get(who, 0) + length
+                row["victims"][thread] = row["victims"].get(thread, 0) + length
         after = run.end <= part.start and (free_until is None or part.end <= free_until)
         if after and part.waiters:
             row["overhead_ns"] += length
@@ -95,13 +95,13 @@ def _add(row: dict, run: Span, parts: list[Slice], free_until: int | None, respo
         row["responses"].append(response)
 
 
-def _told(trace: Trace, row: dict) -> dict:
+def _finished(trace: Trace, row: dict) -> dict:
     responses, victims = row.pop("responses"), row.pop("victims")
-    who = min(victims, key=lambda thread: (-victims[thread], thread), default=None)
+    victim = min(victims, key=lambda thread: (-victims[thread], thread), default=None)
     row["response_p50_ns"] = quantile(responses, 0.5)
     row["response_max_ns"] = quantile(responses, 1.0)
-    row["victim"], row["victim_ns"] = who, victims.get(who)
-    row["victim_name"] = None if who is None else names(trace)[who]
+    row["victim"], row["victim_ns"] = victim, victims.get(victim)
+    row["victim_name"] = None if victim is None else names(trace)[victim]
     return row
 
 

@@ -90,7 +90,7 @@ def waits_of(trace: Trace, gil: int) -> list[Span]:
 def names(trace: Trace) -> dict[int, str]:
     """Return the name of every thread that any table mentions."""
     seen = {i.thread for i in trace.intervals}
-    seen |= {who for h in trace.handoffs for who in (h.from_thread, h.to_thread)}
+    seen |= {thread for h in trace.handoffs for thread in (h.from_thread, h.to_thread)}
     seen |= {t.thread for t in trace.threads} | {m.thread for m in trace.marks}
     return {n: f"thread {n}" for n in seen} | {t.thread: t.name for t in trace.threads if t.name}
 
@@ -171,12 +171,12 @@ def regions(trace: Trace, name: str) -> dict[int, list[tuple[int, int]]]:
     """Return the observed time of each thread in regions of a name, cut where one begins or ends."""
     out: dict[int, list[tuple[int, int]]] = {}
     mine = [m for m in trace.marks if m.name == name and m.duration_ns is not None]
-    for who in {m.thread for m in mine}:
+    for thread in {m.thread for m in mine}:
         own = [
             (observed(trace, m.start_ns), observed(trace, m.start_ns + m.duration_ns))
             for m in mine
-            if m.thread == who
+            if m.thread == thread
         ]
         cuts = sorted({time for span in own for time in span})
-        out[who] = [(a, b) for a, b in pairwise(cuts) if any(start <= a < end for start, end in own)]
+        out[thread] = [(a, b) for a, b in pairwise(cuts) if any(start <= a < end for start, end in own)]
     return out

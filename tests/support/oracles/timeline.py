@@ -139,8 +139,8 @@ class Twin:
             args, name = {"thread": i["thread"]}, i["state"]
             if i["site"] is not None and i["site"] < len(self.sites):
                 site = self.sites[i["site"]]
-                told = {"function": shown(site["function"]), "file": site["file"], "line": site["line"]}
-                args |= {k: shown(v) if k == "file" else v for k, v in told.items() if v is not None}
+                place = {"function": shown(site["function"]), "file": site["file"], "line": site["line"]}
+                args |= {k: shown(v) if k == "file" else v for k, v in place.items() if v is not None}
                 name = slice_name(shown(site["function"])) if name == "run" else name
             taken = self._acquired(i)
             let_go = self._released(i)
@@ -181,9 +181,9 @@ class Twin:
 
     def _released(self, i: Row) -> Row | None:
         """Return the hand-off that took the GIL from the thread of a run."""
-        who = (i["interpreter"], i["thread"], i["end"])
+        thread = (i["interpreter"], i["thread"], i["end"])
         for h in self.handoffs:
-            if i["state"] == "run" and (h["interpreter"], h["from_thread"], h["release_ns"]) == who:
+            if i["state"] == "run" and (h["interpreter"], h["from_thread"], h["release_ns"]) == thread:
                 return h
         return None
 

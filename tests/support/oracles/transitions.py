@@ -55,7 +55,7 @@ def fold(events: list[Event], end: int) -> Folded:
             if last is not None:
                 close(folded, last)
                 if last["thread"] != thread:
-                    first = next((t for who, t in drops if who == thread), None)
+                    first = next((t for asking, t in drops if asking == thread), None)
                     folded.handoffs.append(
                         (
                             last["thread"],

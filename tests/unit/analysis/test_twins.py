@@ -84,7 +84,9 @@ def test_blame_agrees_with_the_slow_twin(trace):
     assert frame.index.tolist() == sorted(expected)
     holders = {whom for row in expected.values() for whom in row if whom != "free"}
     assert frame.columns.tolist() == [*sorted(holders), "free"]
-    found = {who: {whom: ns for whom, ns in row.items() if ns} for who, row in frame.to_dict("index").items()}
+    found = {
+        thread: {whom: ns for whom, ns in row.items() if ns} for thread, row in frame.to_dict("index").items()
+    }
     assert found == expected
 
 
@@ -179,9 +181,9 @@ def test_a_thousand_threads_agree_with_the_slow_twin():
     agree(analysis.overhead(t, by=1.0), slow.overhead(trace, 1.0))
     blame, expected = analysis.blame(t), slow.blame(trace)
     assert blame.shape == (1000, 1001)
-    assert blame.sum(axis=1).to_dict() == {who: sum(row.values()) for who, row in expected.items()}
+    assert blame.sum(axis=1).to_dict() == {thread: sum(row.values()) for thread, row in expected.items()}
     found = blame.to_dict("index")  # a look at one cell of a DataFrame takes as long as a million at these
-    assert all(found[who][whom] == ns for who, row in expected.items() for whom, ns in row.items())
+    assert all(found[thread][whom] == ns for thread, row in expected.items() for whom, ns in row.items())
     holds = analysis.holds(t)
     assert holds["inflicted_ns"].sum() == sum(
         ns for r in expected.values() for k, ns in r.items() if k != "free"
