@@ -163,10 +163,8 @@ class Conversion:
         time: Int,
     ) -> None:
         others = np.flatnonzero(
-            (kind >= spool.THREAD)
-            & ((kind <= spool.LINE) | (kind >= spool.GIL))
-            & (kind != spool.BEGIN)
-            & (kind != spool.END)
+            ((kind >= spool.THREAD) & (kind <= spool.LINE) & (kind != spool.BEGIN) & (kind != spool.END))
+            | spool.is_about_a_gil(kind)
         )
         columns = (kind[others], gil[others], thread[others], arg[others], time[others])
         for k, g, speaker, value, at in zip(*(c.tolist() for c in columns), strict=True):

@@ -61,7 +61,7 @@ class Exact:
             return  # threads that were inside a hook when the trace ended
         ends = np.flatnonzero(kind == spool.END)
         stop = int(ends[0]) if len(ends) else len(kind)
-        mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | (kind >= spool.GIL))
+        mine = np.flatnonzero((kind <= spool.LOST) | (kind == spool.BEGIN) | spool.is_about_a_gil(kind))
         mine = mine[: np.searchsorted(mine, stop)]
         t = Transitions(kind[mine], thread[mine], time[mine], np.full(len(mine), NO_SITE, np.int32))
         if len(t):

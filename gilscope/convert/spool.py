@@ -90,6 +90,11 @@ CODE = np.dtype([(name, "<u4") for name in ("number", "first_line", "name", "fil
 SITE = np.dtype([("site", "<u4"), ("parent", "<u4"), ("code", "<u4"), ("offset", "<i4")])
 
 
+def is_about_a_gil(kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Select the records that say which GIL a number stands for, and in which state it is."""
+    return (kind >= GIL) & (kind <= GIL_HELD)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The header of a spool: facts about the whole recording."""

@@ -49,6 +49,26 @@ def test_golden_spool_gives_golden_tables(tmp_path, name):
     invariants.check(recording)
 
 
+def test_records_of_kinds_that_a_later_version_adds_change_no_row(tmp_path):
+    """The holds in which they occur are not cut."""
+
+    def tables(name: str, *added: tuple[int, ...]) -> dict[str, list[dict]]:
+        s = Spool().batch(0).batch(10, [(spool.BEGIN, 0, 0, 1), *appears(0, 7, 1), *added])
+        s.batch(20, [*appears(1, 8, 3), (spool.REQUEST, 1, 5000, 3), (spool.RELEASE, 0, 0, 5)])
+        s.batch(30, [(spool.ACQUIRE, 1, 0, 6), (spool.END, 1, 0, 18)])
+        path = s.last(31).write(tmp_path / f"{name}.spool")
+        (tmp_path / name).mkdir()
+        with SpoolReader(path) as reader:
+            totals = Conversion(reader, tmp_path / name, interval_argument=False).run()
+        recording = Tables(tmp_path / name, {"duration_ns": totals.duration_ns, "edges": "exact"})
+        return {table: recording.table(table).to_pylist() for table in schema.DECLARED}
+
+    later = [(kind, 0, 5, 2) for kind in range(spool.GIL_HELD + 1, 32)]
+    without = tables("without")
+    assert [row["state"] for row in without["intervals"]].count("run") == 2
+    assert tables("with", *later) == without
+
+
 @pytest.mark.skipif(not RECORD_H.exists(), reason="the C sources are not beside the tests")
 def test_constants_are_those_of_record_h():
     text = RECORD_H.read_text()
