@@ -76,6 +76,18 @@ class Page(HTMLParser):
         return next(t for t in self.tables if t[0][0] == first and second in (None, t[0][1]))
 
 
+@pytest.fixture
+def pictures():
+    """Draw the pictures of the page: most of the time that a page takes."""
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Leave the pictures out where a test does not ask for them."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(plots, "available", lambda: False)
+
+
 @pytest.fixture(scope="module")
 def real():
     """A trace of two threads that want the GIL at the same time."""
@@ -123,6 +135,7 @@ def links(page):
     return found
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("name", TRACES)
 def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
     text = html.render(TRACES[name])
@@ -139,6 +152,7 @@ def test_every_trace_makes_a_page_that_needs_nothing_from_elsewhere(name):
     text.encode("utf-8")
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_real_trace_has_every_section(real):
     page = Page(html.render(real))
     words = " ".join(page.text)
@@ -161,6 +175,7 @@ def test_a_real_trace_has_every_section(real):
     assert len(page.table("thread", "at")) <= html.MOST_HOLDS + 1
 
 
+@pytest.mark.usefixtures("pictures")
 def test_the_pictures_are_in_the_page(real):
     pytest.importorskip("matplotlib")
     images = Page(html.render(real)).named("img")
@@ -180,11 +195,13 @@ def test_without_matplotlib_everything_else_is_there(real, monkeypatch):
     assert page.table("thread", "run")
 
 
+@pytest.mark.usefixtures("pictures")
 def test_without_matplotlib_nothing_of_it_is_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert "gilscope[plot]" in html.render(TRACES["one thread"])
 
 
+@pytest.mark.usefixtures("pictures")
 def test_hostile_names_are_text_and_nothing_else():
     text = html.render(TRACES["hostile"])
     page = Page(text)
