@@ -37,10 +37,10 @@ class Reached:
     branches: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
 
 
-def pytest(*arguments: str, cwd: Path, **environment: str) -> None:
-    """Run tests; a failure is shown, and what was reached until then counts."""
+def pytest(*arguments: str, cwd: Path, **environment: str) -> int:
+    """Run tests and return the exit status; what was reached until a failure counts, too."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, check=False)
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, check=False).returncode
 
 
 def build_extension(site: Path) -> None:
@@ -110,17 +110,19 @@ def show(reached: dict[str, Reached]) -> None:
 
 def main(folder: Path, tracing: tuple[str, ...]) -> int:
     site, suite = folder / "site", folder / "suite"
-    pytest("tests/native", f"--basetemp={folder / 'native'}", cwd=ROOT, GILSCOPE_COVERAGE=" ".join(FLAGS))
+    folder.mkdir(exist_ok=True)
+    native = ("tests/native", f"--basetemp={folder / 'native'}")
+    failed = pytest(*native, cwd=ROOT, GILSCOPE_COVERAGE=" ".join(FLAGS))
     build_extension(site)
     suite.mkdir()
     for name in ("tests", "examples"):
         shutil.copytree(ROOT / name, suite / name)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, suite)
-    pytest(*tracing, cwd=suite, PYTHONPATH=str(site))
+    failed |= pytest(*tracing, cwd=suite, PYTHONPATH=str(site))
     reached = collect(folder)
     show(reached)
-    return 0 if reached else 1
+    return int(bool(failed or not reached))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ class Program:
 
     core: tuple[str, ...] = ()
     helpers: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
 
 
 READER = ("layout.c", "cpython.c", "condition.c")  # of the interpreter's memory
@@ -92,21 +91,9 @@ def run(*command: str | Path, timeout: float = TIMEOUT_S) -> subprocess.Complete
 
 
 def build(output: Path, *words: str | Path) -> Path:
-    result = run(
-        compiler(),
-        *FLAGS,
-        *SANITIZED,
-        *COUNTED,
-        "-pthread",
-        f"-I{HERE}",
-        f"-I{CORE}",
-        *words,
-        "-ldl",
-        "-o",
-        output,
-    )
+    flags = [*FLAGS, *SANITIZED, *COUNTED, "-pthread", f"-I{HERE}", f"-I{CORE}"]
+    result = run(compiler(), *flags, *words, "-o", output)
     assert result.returncode == 0, result.stdout
-    check_instrumented(output)
     return output
 
 
@@ -117,14 +104,53 @@ def check_instrumented(file: Path) -> None:
     assert any(SYMBOLS[kind] in symbols for kind in SANITIZE.split(",")), f"{file.name} is not instrumented"
 
 
-def build_program(tmp_path: Path, name: str, *more: str | Path) -> Path:
-    program = PROGRAMS[name]
-    sources = [HERE / f"{name}.c", *(CORE / c for c in program.core), *(HERE / c for c in program.helpers)]
-    return build(tmp_path / name, *sources, *program.flags, *more)
+@dataclass(frozen=True)
+class Builder:
+    """Builds what one test runs; each source is compiled once for all tests.
+
+    Args:
+        objects: folder of the object files.
+        folder: where the programs and shared objects are put.
+    """
+
+    objects: Path
+    folder: Path
+
+    def program(self, name: str, *more: str | Path) -> Path:
+        program = PROGRAMS[name]
+        sources = [
+            HERE / f"{name}.c",
+            *(CORE / file for file in program.core),
+            *(HERE / file for file in program.helpers),
+        ]
+        return self._linked(self.folder / name, *map(self._compiled, sources), *more)
+
+    def shared_object(self, source: str, linked: str) -> Path:
+        words = [HERE / source, "-fPIC", "-shared", *LINKED[linked][1]]
+        return self._linked(self.folder / f"{linked}-{source}.so", *words)
+
+    def with_a_gil(self, name: str, linked: str) -> Path:
+        """Build a program whose GIL is a shared object's, so that it has slots."""
+        return self.program(name, self.shared_object("fakegil.c", linked), f"-Wl,-rpath,{self.folder}")
+
+    def _compiled(self, source: Path) -> Path:
+        file = self.objects / f"{source.name}.o"
+        return file if file.exists() else build(file, "-c", source)
+
+    def _linked(self, output: Path, *words: str | Path) -> Path:
+        build(output, *words, "-ldl")
+        check_instrumented(output)
+        return output
 
 
-def build_object(tmp_path: Path, source: str, linked: str) -> Path:
-    return build(tmp_path / f"{linked}-{source}.so", HERE / source, "-fPIC", "-shared", *LINKED[linked][1])
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objects")
+
+
+@pytest.fixture
+def builder(objects: Path, tmp_path: Path) -> Builder:
+    return Builder(objects, tmp_path)
 
 
 def check(*command: str | Path) -> None:
@@ -140,71 +166,67 @@ def test_no_program_is_left_out() -> None:
     assert sorted(p.stem for p in HERE.glob("test_*.c")) == sorted(PROGRAMS)
 
 
-def test_ring(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_ring"))
+def test_ring(builder: Builder) -> None:
+    check(builder.program("test_ring"))
 
 
-def test_sampler(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_sampler"))
+def test_sampler(builder: Builder) -> None:
+    check(builder.program("test_sampler"))
 
 
-def test_frames(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_frames", "-rdynamic"))
+def test_frames(builder: Builder) -> None:
+    check(builder.program("test_frames", "-rdynamic"))
 
 
-def test_sites(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_sites"))
+def test_sites(builder: Builder) -> None:
+    check(builder.program("test_sites"))
 
 
-def test_spool(tmp_path: Path) -> None:
+def test_spool(builder: Builder, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
-    check(build_program(tmp_path, "test_spool"), tmp_path / "files")
+    check(builder.program("test_spool"), tmp_path / "files")
 
 
-def test_program(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_program"))
+def test_program(builder: Builder) -> None:
+    check(builder.program("test_program"))
 
 
-def test_threads(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_threads"))
+def test_threads(builder: Builder) -> None:
+    check(builder.program("test_threads"))
 
 
-def test_layout(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_layout", "-rdynamic"), "exported")
+def test_layout(builder: Builder) -> None:
+    check(builder.program("test_layout", "-rdynamic"), "exported")
 
 
-def test_layout_of_an_interpreter_that_hides_it(tmp_path: Path) -> None:
-    check(build_program(tmp_path, "test_layout"))
-
-
-@pytest.mark.parametrize("linked", LINKED)
-def test_got(tmp_path: Path, linked: str) -> None:
-    victim = build_object(tmp_path, "victim.c", linked)
-    check(build_program(tmp_path, "test_got"), LINKED[linked][0], victim)
+def test_layout_of_an_interpreter_that_hides_it(builder: Builder) -> None:
+    check(builder.program("test_layout"))
 
 
 @pytest.mark.parametrize("linked", LINKED)
-def test_hooks(tmp_path: Path, linked: str) -> None:
-    gil = build_object(tmp_path, "fakegil.c", linked)
-    check(build_program(tmp_path, "test_hooks", gil, f"-Wl,-rpath,{tmp_path}"))
+def test_got(builder: Builder, linked: str) -> None:
+    victim = builder.shared_object("victim.c", linked)
+    check(builder.program("test_got"), LINKED[linked][0], victim)
 
 
 @pytest.mark.parametrize("linked", LINKED)
-def test_refusal(tmp_path: Path, linked: str) -> None:
-    gil = build_object(tmp_path, "fakegil.c", linked)
-    check(build_program(tmp_path, "test_refusal", gil, f"-Wl,-rpath,{tmp_path}"))
+def test_hooks(builder: Builder, linked: str) -> None:
+    check(builder.with_a_gil("test_hooks", linked))
 
 
 @pytest.mark.parametrize("linked", LINKED)
-def test_watch(tmp_path: Path, linked: str) -> None:
-    gil = build_object(tmp_path, "fakegil.c", linked)
-    check(build_program(tmp_path, "test_watch", gil, f"-Wl,-rpath,{tmp_path}"))
+def test_refusal(builder: Builder, linked: str) -> None:
+    check(builder.with_a_gil("test_refusal", linked))
 
 
 @pytest.mark.parametrize("linked", LINKED)
-def test_gils(tmp_path: Path, linked: str) -> None:
-    gil = build_object(tmp_path, "fakegil.c", linked)
-    check(build_program(tmp_path, "test_gils", gil, f"-Wl,-rpath,{tmp_path}"))
+def test_watch(builder: Builder, linked: str) -> None:
+    check(builder.with_a_gil("test_watch", linked))
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_gils(builder: Builder, linked: str) -> None:
+    check(builder.with_a_gil("test_gils", linked))
 
 
 @pytest.mark.parametrize(("system", "needs_one"), [("Darwin", False), ("Linux", True)])

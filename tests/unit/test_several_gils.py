@@ -63,7 +63,7 @@ def intervals(recording: Tables) -> list[tuple]:
 
 @dataclass
 class Life:
-    """One GIL: the number it had, its interpreter, its events, and when its end was recorded (None: never)."""
+    """One GIL: its number, its interpreter, its events, and when its end was recorded (None: never)."""
 
     number: int
     interpreter: int
